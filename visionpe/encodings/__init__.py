@@ -1,0 +1,1 @@
+"""Encodings of position, one kind a file; the public names are in `visionpe`."""

@@ -1,0 +1,149 @@
+"""What coordinate channels add to a convolution, cheaply.
+
+The term has no batch axis. On a whole image it also separates: the y channel is constant along a
+row, so apart from the border columns all columns of its convolution are the same. It is computed on
+a plane a few columns wide (the x channel's on one a few rows high) and added in place.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from visionpe.encodings._convolve import Geometry, convolve
+
+
+class Strip(NamedTuple):
+    """A map whose columns are all the same but for a few at either end.
+
+    Attributes:
+        values: `o h n`: the first columns, one for the middle, the last columns.
+        first: how many first columns.
+    """
+
+    values: Float[Tensor, "o h n"]
+    first: int
+
+    def expand(self, width: int) -> Float[Tensor, "o h w"]:
+        """The map, `width` columns wide."""
+        left, middle, right = self.values.tensor_split([self.first, self.first + 1], -1)
+        repeat = width - self.values.shape[-1] + 1
+        return torch.cat([left, middle.expand(*middle.shape[:-1], repeat), right], -1)
+
+    def parts(self, view: Tensor) -> "list[tuple[Tensor, Tensor]]":
+        """The slices of a map `... w` beside the columns that belong to them."""
+        ends = [self.first, view.shape[-1] - self.values.shape[-1] + self.first + 1]
+        columns = self.values.tensor_split([self.first, self.first + 1], -1)
+        return list(zip(view.tensor_split(ends, -1), columns, strict=True))
+
+
+def strip(
+    column: Float[Tensor, " h"],
+    width: int,
+    weight: Float[Tensor, "o 1 kh kw"],
+    geometry: Geometry,
+) -> Strip:
+    """The convolution of a plane `h x width` all of whose columns are `column`."""
+    stride, before, after = geometry.stride[1], geometry.before[1], geometry.after[1]
+    kernel = geometry.dilation[1] * (weight.shape[-1] - 1) + 1
+    first = -(-before // stride)  # the first output column that no padding reaches
+    narrow = (first + 1) * stride + kernel + max(before, after)  # one column clear of both ends
+    narrow = min(width, narrow + (width - narrow) % stride)  # the last window ends as it would
+    plane = column[None, None, :, None].expand(1, 1, -1, narrow)
+    values = _exact(plane, weight, geometry)[0]
+    return Strip(values, min(first, values.shape[-1] - 1))
+
+
+def add_term(
+    y: Float[Tensor, "b o *s"],
+    code: Float[Tensor, "*bds"],
+    weight: Float[Tensor, "o d *k"],
+    geometry: Geometry,
+) -> Tensor:
+    """`y` plus the convolution of the coordinate channels `d *s` or `b d *s`.
+
+    `y` must be a fresh result: it is changed in place.
+    """
+    batch = code if code.dim() == y.dim() else code[None]
+    term = _exact(batch, weight, geometry).to(y.dtype)
+    if torch.compiler.is_compiling():
+        return y + term
+    result: Tensor = _AddMap.apply(y, term)  # type: ignore[no-untyped-call]
+    return result
+
+
+def add_strips(y: Float[Tensor, "b o h w"], rows: Strip, columns: Strip) -> Tensor:
+    """Adds `rows` and, transposed, `columns` to `y` in place; `y` must be a fresh result."""
+    result: Tensor = _AddStrips.apply(  # type: ignore[no-untyped-call]
+        y, rows.values.to(y.dtype), columns.values.to(y.dtype), rows.first, columns.first
+    )
+    return result
+
+
+def _exact(code: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """The convolution of coordinates in their own dtype, whatever the weights' or autocast's."""
+    with torch.autocast(code.device.type, enabled=False):
+        return convolve(code, weight.to(code.dtype), None, geometry)
+
+
+class _AddMap(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, term: Tensor) -> Tensor:
+        ctx.mark_dirty(y)
+        ctx.shared = term.shape[0] == 1
+        return y.add_(term if y.dim() != 4 else term.contiguous(memory_format=_format(y)))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:  # type: ignore[override]
+        if not ctx.needs_input_grad[1]:
+            return grad, None
+        return grad, _batch_sum(grad)[None] if ctx.shared else grad
+
+
+class _AddStrips(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, y: Tensor, rows: Tensor, columns: Tensor, left: int, top: int
+    ) -> Tensor:
+        ctx.mark_dirty(y)
+        ctx.left, ctx.top, ctx.sizes = left, top, (rows.shape[-1], columns.shape[-1])
+        across, down = Strip(rows, left), Strip(columns, top)
+        if y.shape[0] > 1:  # one pass over the map, then one over the batch
+            term = across.expand(y.shape[-1]) + down.expand(y.shape[-2]).mT
+            return y.add_(term[None].contiguous(memory_format=_format(y)))
+        for view, part in (*across.parts(y[0]), *down.parts(y[0].mT)):
+            view.add_(part)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        if not any(ctx.needs_input_grad[1:3]):
+            return grad, None, None, None, None
+        total = _batch_sum(grad)
+        rows = _collapse(total, ctx.left, ctx.sizes[0])
+        columns = _collapse(total.mT, ctx.top, ctx.sizes[1])
+        return grad, rows, columns, None, None
+
+
+def _collapse(total: Tensor, first: int, size: int) -> Tensor:
+    """The transpose of `Strip.expand`: the middle columns summed into one."""
+    left, middle, right = total.tensor_split([first, total.shape[-1] - size + first + 1], -1)
+    return torch.cat([left, middle.sum(-1, keepdim=True), right], -1)
+
+
+def _batch_sum(grad: Float[Tensor, "b o *s"]) -> Float[Tensor, "o *s"]:
+    """`grad.sum(0)` as a matrix product: many times faster where channels come last."""
+    b = grad.shape[0]
+    if b == 1:
+        return grad[0]
+    ones = grad.new_ones(b)
+    if grad.dim() == 4 and _format(grad) is torch.channels_last:
+        rows = grad.permute(0, 2, 3, 1)  # b o h w -> b h w o, a view
+        return (ones @ rows.reshape(b, -1)).view(rows.shape[1:]).permute(2, 0, 1)
+    return (ones @ grad.reshape(b, -1)).view(grad.shape[1:])
+
+
+def _format(y: Tensor) -> torch.memory_format:
+    last = y.is_contiguous(memory_format=torch.channels_last) and not y.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format

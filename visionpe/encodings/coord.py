@@ -1,0 +1,83 @@
+"""Coordinate channels, arXiv 1807.03247 (CoordConv).
+
+The paper's `y, x` and optional radius, correct for `h != w` and for a single row or column, with
+the radius 0 at the image's centre, which the released code and its ports are not.
+"""
+
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from visionpe.encodings.base import MapEncoding
+from visionpe.frame import Frame
+from visionpe.grid import grid
+
+
+def coordinates(
+    h: int,
+    w: int,
+    frame: Frame | None = None,
+    *,
+    radius: bool = False,
+    align_corners: bool = False,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "*b d h w"]:
+    """The coordinate channels of an `h x w` map: `y`, `x` and, if asked for, the radius.
+
+    Args:
+        h, w: rows and columns of the map.
+        frame: where the map sits in its image; without it, the map is the whole image.
+        radius: append `sqrt(y^2 + x^2)`: 0 at the centre of the image.
+        align_corners: the paper's range, in which the first and last cell are at -1 and 1.
+
+    >>> coordinates(1, 3, radius=True, align_corners=True).tolist()
+    [[[0.0, 0.0, 0.0]], [[-1.0, 0.0, 1.0]], [[1.0, 0.0, 1.0]]]
+    """
+    yx = grid(h, w, frame, align_corners=align_corners, device=device, dtype=dtype)
+    if not radius:
+        return yx
+    return torch.cat([yx, yx.square().sum(-3, keepdim=True).sqrt()], -3)
+
+
+@final
+class AddCoords(MapEncoding):
+    """Appends the coordinate channels `y, x` (and the radius) to a map.
+
+    The layer of that name in arXiv 1807.03247. Followed by a convolution it is CoordConv;
+    `CoordConv2d` computes the same without the concatenation, and faster.
+
+    Args:
+        radius: append `sqrt(y^2 + x^2)` as well.
+        align_corners: the paper's range, in which the first and last cell are at -1 and 1.
+
+    >>> AddCoords()(torch.ones(1, 1, 2, 2))[0, 1].tolist()
+    [[-0.5, -0.5], [0.5, 0.5]]
+    """
+
+    def __init__(self, *, radius: bool = False, align_corners: bool = False) -> None:
+        super().__init__()
+        self.radius = radius
+        self.align_corners = align_corners
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], frame: Frame | None = None
+    ) -> Float[Tensor, "b d h w"]:
+        """The map with its coordinate channels behind it, in the map's dtype."""
+        code = coordinates(
+            *x.shape[-2:],
+            frame,
+            radius=self.radius,
+            align_corners=self.align_corners,
+            device=x.device,
+            dtype=torch.promote_types(x.dtype, torch.float32),
+        )
+        return torch.cat([x, code.to(x.dtype).expand(x.shape[0], *code.shape[-3:])], 1)
+
+    def out_channels(self, in_channels: int) -> int:
+        return in_channels + 2 + self.radius
+
+    def __repr__(self) -> str:
+        return f"AddCoords(radius={self.radius}, align_corners={self.align_corners})"

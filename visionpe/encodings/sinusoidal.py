@@ -1,0 +1,236 @@
+"""Fixed two-dimensional sinusoids: arXiv 1706.03762 along each axis, half the channels an axis.
+
+Libraries disagree on the order of the channels and on the last frequency, so each convention is a
+function of its own. All take positions in cells (`visionpe.positions`), whole or not.
+"""
+
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from visionpe.encodings.base import MapEncoding
+from visionpe.encodings.sinusoid import require_temperature, sinusoid
+from visionpe.frame import Frame
+from visionpe.grid import positions
+
+
+def sinusoidal2d(
+    points: Float[Tensor, "*b 2 h w"], width: int, *, temperature: float = 10000.0
+) -> Float[Tensor, "*b d h w"]:
+    """The two-dimensional sinusoidal code, ordered `[sin y, cos y, sin x, cos x]`.
+
+    timm's `build_sincos2d_pos_embed(..., interleave_sin_cos=True)`.
+
+    Args:
+        points: positions `(y, x)` in cells.
+        width: number of channels, a multiple of 4.
+        temperature: the longest wavelength, in units of 2 pi cells.
+
+    Raises:
+        ValueError: if `width` is not a multiple of 4, or `temperature` not positive.
+
+    >>> sinusoidal2d(positions(1, 1), 4).flatten().tolist()
+    [0.0, 1.0, 0.0, 1.0]
+    """
+    y, x = _axes(points, width, temperature)
+    return torch.cat([*y, *x], -3)
+
+
+def sinusoidal2d_timm(
+    points: Float[Tensor, "*b 2 h w"], width: int, *, temperature: float = 10000.0
+) -> Float[Tensor, "*b d h w"]:
+    """timm's default order, `[sin y, sin x, cos y, cos x]`; arguments as of `sinusoidal2d`.
+
+    >>> sinusoidal2d_timm(positions(1, 1), 4).flatten().tolist()
+    [0.0, 0.0, 1.0, 1.0]
+    """
+    y, x = _axes(points, width, temperature)
+    return torch.cat([y[0], x[0], y[1], x[1]], -3)
+
+
+def sinusoidal2d_mae(
+    points: Float[Tensor, "*b 2 h w"], width: int, *, temperature: float = 10000.0
+) -> Float[Tensor, "*b d h w"]:
+    """The order of MAE (arXiv 2111.06377), width first: `[sin x, cos x, sin y, cos y]`.
+
+    >>> sinusoidal2d_mae(positions(1, 2), 4)[0, 0].tolist() == positions(1, 2)[1, 0].sin().tolist()
+    True
+    """
+    y, x = _axes(points, width, temperature)
+    return torch.cat([*x, *y], -3)
+
+
+def sinusoidal2d_big_vision(
+    points: Float[Tensor, "*b 2 h w"], width: int, *, temperature: float = 10000.0
+) -> Float[Tensor, "*b d h w"]:
+    """The form of big_vision and SimpleViT (arXiv 2205.01580): `[sin x, cos x, sin y, cos y]`.
+
+    Its last wavelength is the temperature itself: frequencies `temperature ** -(k / (width/4 - 1))`.
+
+    >>> bool((sinusoidal2d_big_vision(positions(1, 2), 4) == sinusoidal2d_mae(positions(1, 2), 4)).all())
+    True
+    """
+    y, x = _axes(points, width, temperature, last_band_at_temperature=True)
+    return torch.cat([*x, *y], -3)
+
+
+def sinusoidal2d_code(
+    h: int,
+    w: int,
+    width: int,
+    frame: Frame | None = None,
+    *,
+    temperature: float = 10000.0,
+    cells: tuple[int, int] | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "*b d h w"]:
+    """`sinusoidal2d` at the cells of an `h x w` map, from `h + w` sines where the axes separate.
+
+    Args:
+        h, w: rows and columns of the map.
+        width: number of channels, a multiple of 4.
+        frame: where the map sits in its image; without it, the map is the whole image.
+        temperature: the longest wavelength, in units of 2 pi cells.
+        cells: `(rows, columns)` that the whole image counts as; see `visionpe.positions`.
+
+    >>> code = sinusoidal2d_code(2, 3, 8)
+    >>> bool((code == sinusoidal2d(positions(2, 3), 8)).all())
+    True
+    """
+    _require_width(width)
+    points = positions(h, w, frame, cells=cells, device=device, dtype=dtype)
+    if frame is not None:
+        return sinusoidal2d(points, width, temperature=temperature)
+    # The whole image: y changes down the columns only and x along the rows only.
+    rows = sinusoid(points[0, :, 0], width // 2, temperature=temperature).flatten(0, 1)
+    columns = sinusoid(points[1, 0, :], width // 2, temperature=temperature).flatten(0, 1)
+    return torch.cat([rows[:, :, None].expand(-1, h, w), columns[:, None, :].expand(-1, h, w)])
+
+
+@final
+class Sinusoidal2d(MapEncoding):
+    """Adds the two-dimensional sinusoidal code to a map, as wide as the map's channels.
+
+    Positions are counted in cells of the whole image at the map's resolution, as in ViTs with fixed
+    sinusoids. With `cells`, the whole image counts as so many cells whatever the resolution: the
+    code of a pixel is then the same at every scale.
+
+    Args:
+        temperature: the longest wavelength, in units of 2 pi cells.
+        cells: `(rows, columns)` that the whole image counts as.
+
+    Raises:
+        ValueError: if `temperature` or one of `cells` is not positive; at the call, if the map's
+            channels are not a multiple of 4.
+
+    >>> Sinusoidal2d()(torch.zeros(1, 4, 1, 1)).flatten().tolist()
+    [0.0, 1.0, 0.0, 1.0]
+    """
+
+    def __init__(
+        self, *, temperature: float = 10000.0, cells: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__()
+        _require_options(temperature, cells)
+        self.temperature = temperature
+        self.cells = cells
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], frame: Frame | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        """The map with the code added, in the map's dtype."""
+        return x + _code_for(x, x.shape[1], frame, self.temperature, self.cells)
+
+    def out_channels(self, in_channels: int) -> int:
+        _require_width(in_channels)
+        return in_channels
+
+    def __repr__(self) -> str:
+        return f"Sinusoidal2d(temperature={self.temperature}, cells={self.cells})"
+
+
+@final
+class AppendSinusoidal2d(MapEncoding):
+    """Appends `width` channels of the two-dimensional sinusoidal code to a map of any channels.
+
+    Args:
+        width: number of channels to append, a multiple of 4.
+        temperature, cells: as of `Sinusoidal2d`.
+
+    Raises:
+        ValueError: if `width` is not a multiple of 4, or `temperature` or one of `cells` is not
+            positive.
+
+    >>> AppendSinusoidal2d(4)(torch.ones(1, 1, 1, 1)).flatten().tolist()
+    [1.0, 0.0, 1.0, 0.0, 1.0]
+    """
+
+    def __init__(
+        self, width: int, *, temperature: float = 10000.0, cells: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__()
+        _require_width(width)
+        _require_options(temperature, cells)
+        self.width = width
+        self.temperature = temperature
+        self.cells = cells
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], frame: Frame | None = None
+    ) -> Float[Tensor, "b d h w"]:
+        """The map with the code behind it, in the map's dtype."""
+        code = _code_for(x, self.width, frame, self.temperature, self.cells)
+        return torch.cat([x, code.expand(x.shape[0], *code.shape[-3:])], 1)
+
+    def out_channels(self, in_channels: int) -> int:
+        return in_channels + self.width
+
+    def __repr__(self) -> str:
+        return (
+            f"AppendSinusoidal2d({self.width}, temperature={self.temperature}, cells={self.cells})"
+        )
+
+
+def _code_for(
+    x: Tensor,
+    width: int,
+    frame: Frame | None,
+    temperature: float,
+    cells: tuple[int, int] | None,
+) -> Tensor:
+    """The code for the map `x`: made in float32 or better, given in the map's dtype."""
+    precise = torch.promote_types(x.dtype, torch.float32)
+    h, w = x.shape[-2:]
+    return sinusoidal2d_code(
+        h, w, width, frame, temperature=temperature, cells=cells, device=x.device, dtype=precise
+    ).to(x.dtype)
+
+
+def _axes(
+    points: Tensor, width: int, temperature: float, *, last_band_at_temperature: bool = False
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """`(sin, cos)` of y and of x, each `*b width/4 h w`."""
+    _require_width(width)
+    sin, cos = sinusoid(
+        points, width // 2, temperature=temperature, last_band_at_temperature=last_band_at_temperature
+    ).movedim(1, -3)  # 2 bands *b 2 h w -> 2 *b 2 bands h w
+    sin_y, sin_x = sin.unbind(-4)
+    cos_y, cos_x = cos.unbind(-4)
+    return (sin_y, cos_y), (sin_x, cos_x)
+
+
+def _require_width(width: int) -> None:
+    if width < 4 or width % 4:
+        raise ValueError(
+            f"`width` (the number of channels) must be a multiple of 4, but is {width}. "
+            "Two axes have a sine and a cosine each."
+        )
+
+
+def _require_options(temperature: float, cells: tuple[int, int] | None) -> None:
+    require_temperature(temperature)
+    if cells is not None and min(cells) < 1:
+        raise ValueError(f"`cells` must be at least 1 cell an axis, but is {tuple(cells)}.")
