@@ -38,4 +38,4 @@ def concatenating_conv(
     mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
     together = F.pad(together, pads, mode=mode)
     function = F.conv1d if x.dim() == 3 else F.conv2d
-    return function(together, kernel, conv.bias, conv.stride, 0, conv.dilation, groups)  # type: ignore[arg-type]
+    return function(together, kernel, conv.bias, conv.stride, 0, conv.dilation, groups)

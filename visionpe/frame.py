@@ -50,7 +50,7 @@ class Frame(NamedTuple):
 
     @staticmethod
     def stack(frames: "list[Frame]") -> "Frame":
-        """Frames of equal batch shape, stacked along a new first axis, as the default collate does."""
+        """Frames of one batch shape along a new first axis, as the default collate stacks them."""
         if not frames:
             raise ValueError("`frames` must hold at least one frame, but is empty.")
         return Frame(*(torch.stack(parts) for parts in zip(*frames, strict=True)))
@@ -133,7 +133,7 @@ class Frame(NamedTuple):
         return self._scaled((-1.0, 1.0), (h, 0.0), (h, w))
 
     def rotate(self, degrees: float) -> "Frame":
-        """This view turned counter-clockwise about its centre, its size kept, as torchvision does."""
+        """This view turned counter-clockwise about its centre as by torchvision, its size kept."""
         cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         # The new view at p shows the old one at R^-1 (p - centre) + centre; y points down.
         inverse = self.view.new_tensor([[cos, sin], [-sin, cos]])
@@ -158,7 +158,9 @@ class Frame(NamedTuple):
         rows, columns = (math.ceil(v / t) for v, t in zip(sizes[0].tolist(), (h, w), strict=True))
         top = torch.arange(rows, device=self.view.device).mul(h).repeat_interleave(columns)
         left = torch.arange(columns, device=self.view.device).mul(w).repeat(rows)
-        whole = Frame(self.affine[..., None, :, :], self.view[..., None, :], self.extent[..., None, :])
+        whole = Frame(
+            self.affine[..., None, :, :], self.view[..., None, :], self.extent[..., None, :]
+        )
         return whole.crop(top, left, h=h, w=w)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Frame":
@@ -173,7 +175,10 @@ class Frame(NamedTuple):
     ) -> "Frame":
         """A warp that leaves rows rows and columns columns."""
         like = self.affine
-        parts = [torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in (*scale, *offset, *view)]
+        parts = [
+            torch.as_tensor(v, dtype=like.dtype, device=like.device)
+            for v in (*scale, *offset, *view)
+        ]
         sy, sx, oy, ox, h, w = torch.broadcast_tensors(*parts)
         zero = torch.zeros_like(sy)
         rows = [torch.stack([sy, zero, oy], -1), torch.stack([zero, sx, ox], -1)]

@@ -113,7 +113,9 @@ def positions(
     """
     if cells is not None:
         _require_cells("cells", min(cells))
-        count = torch.tensor(cells, device=device or (frame and frame.view.device), dtype=dtype)[:, None, None]
+        count = torch.tensor(cells, device=device or (frame and frame.view.device), dtype=dtype)[
+            :, None, None
+        ]
         return (grid(h, w, frame, device=device, dtype=dtype) * count + (count - 1)) / 2
     if frame is None:
         _require_cells("h", h)
@@ -151,7 +153,9 @@ def _points(
 
 def _cell_size(h: int, w: int, frame: Frame) -> Float[Tensor, "*b 2"]:
     """How far one step to the next cell goes along y and along x, in pixels of the original."""
-    step = frame.view / torch.stack([frame.view.new_tensor(float(h)), frame.view.new_tensor(float(w))])
+    step = frame.view / torch.stack(
+        [frame.view.new_tensor(float(h)), frame.view.new_tensor(float(w))]
+    )
     return (frame.affine[..., :2] * step[..., None, :]).square().sum(-1).sqrt()
 
 

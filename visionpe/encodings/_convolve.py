@@ -59,7 +59,9 @@ class Geometry(NamedTuple):
 
     def transposed(self) -> "Geometry":
         """The geometry for the map with its axes in reverse order."""
-        return Geometry(*(part[::-1] for part in self[:4]), self.mode)  # type: ignore[arg-type]
+        return Geometry(
+            self.stride[::-1], self.dilation[::-1], self.before[::-1], self.after[::-1], self.mode
+        )
 
 
 def convolve(

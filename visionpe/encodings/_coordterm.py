@@ -69,13 +69,13 @@ def add_term(
     term = _exact(batch, weight, geometry).to(y.dtype)
     if torch.compiler.is_compiling():
         return y + term
-    result: Tensor = _AddMap.apply(y, term)  # type: ignore[no-untyped-call]
+    result: Tensor = _AddMap.apply(y, term)
     return result
 
 
 def add_strips(y: Float[Tensor, "b o h w"], rows: Strip, columns: Strip) -> Tensor:
     """Adds `rows` and, transposed, `columns` to `y` in place; `y` must be a fresh result."""
-    result: Tensor = _AddStrips.apply(  # type: ignore[no-untyped-call]
+    result: Tensor = _AddStrips.apply(
         y, rows.values.to(y.dtype), columns.values.to(y.dtype), rows.first, columns.first
     )
     return result
@@ -95,7 +95,7 @@ class _AddMap(torch.autograd.Function):
         return y.add_(term if y.dim() != 4 else term.contiguous(memory_format=_format(y)))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         if not ctx.needs_input_grad[1]:
             return grad, None
         return grad, _batch_sum(grad)[None] if ctx.shared else grad
@@ -103,9 +103,7 @@ class _AddMap(torch.autograd.Function):
 
 class _AddStrips(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, y: Tensor, rows: Tensor, columns: Tensor, left: int, top: int
-    ) -> Tensor:
+    def forward(ctx: Any, y: Tensor, rows: Tensor, columns: Tensor, left: int, top: int) -> Tensor:
         ctx.mark_dirty(y)
         ctx.left, ctx.top, ctx.sizes = left, top, (rows.shape[-1], columns.shape[-1])
         across, down = Strip(rows, left), Strip(columns, top)
@@ -117,7 +115,7 @@ class _AddStrips(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if not any(ctx.needs_input_grad[1:3]):
             return grad, None, None, None, None
         total = _batch_sum(grad)

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 class CoordConv(Protocol):
     """The parts of `CoordConv1d` and `CoordConv2d` that have to do with their coordinate kernel."""
 
-    weight: nn.Parameter
+    weight: Tensor
     coord_weight: nn.Parameter
-    bias: nn.Parameter | None
+    bias: Tensor | None
     out_channels: int
     kernel_size: tuple[int, ...]
     align_corners: bool

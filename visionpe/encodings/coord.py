@@ -9,6 +9,7 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from visionpe.encodings.base import MapEncoding
 from visionpe.frame import Frame
@@ -67,7 +68,8 @@ class AddCoords(MapEncoding):
     ) -> Float[Tensor, "b d h w"]:
         """The map with its coordinate channels behind it, in the map's dtype."""
         code = coordinates(
-            *x.shape[-2:],
+            x.shape[-2],
+            x.shape[-1],
             frame,
             radius=self.radius,
             align_corners=self.align_corners,
@@ -76,6 +78,7 @@ class AddCoords(MapEncoding):
         )
         return torch.cat([x, code.to(x.dtype).expand(x.shape[0], *code.shape[-3:])], 1)
 
+    @override
     def out_channels(self, in_channels: int) -> int:
         return in_channels + 2 + self.radius
 

@@ -10,6 +10,7 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from visionpe.encodings._convolve import Geometry, convolve, precise
 from visionpe.encodings._coordterm import add_strips, add_term, strip
@@ -146,7 +147,7 @@ class CoordConv2d(nn.Conv2d):
         super().reset_parameters()
         reset_coord_weight(self)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, x: Float[Tensor, "b c h w"], frame: Frame | None = None
     ) -> Float[Tensor, "b o m n"]:
         """The convolution of `x`, which is the whole image or sits in it where `frame` says."""
@@ -164,5 +165,6 @@ class CoordConv2d(nn.Conv2d):
             frame=frame,
         )
 
-    def extradescribe(self) -> str:
-        return describe(self, super().extradescribe(), axes=2)
+    @override
+    def extra_repr(self) -> str:
+        return describe(self, super().extra_repr(), axes=2)

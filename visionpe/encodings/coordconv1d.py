@@ -5,6 +5,7 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from visionpe.encodings._convolve import Geometry, convolve, precise
 from visionpe.encodings._coordterm import add_term
@@ -110,7 +111,7 @@ class CoordConv1d(nn.Conv1d):
         super().reset_parameters()
         reset_coord_weight(self)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, x: Float[Tensor, "b c n"], frame: Frame | None = None
     ) -> Float[Tensor, "b o m"]:
         """The convolution of `x`, which is the whole image or sits in it where `frame` says."""
@@ -128,5 +129,6 @@ class CoordConv1d(nn.Conv1d):
             frame=frame,
         )
 
-    def extradescribe(self) -> str:
-        return describe(self, super().extradescribe(), axes=1)
+    @override
+    def extra_repr(self) -> str:
+        return describe(self, super().extra_repr(), axes=1)

@@ -1,6 +1,6 @@
 """The sinusoidal code of one number, arXiv 1706.03762.
 
-Frequencies and angles are in double precision, so that positions of 65,536 and more keep their code.
+In double precision, so that positions of 65,536 and more keep their code.
 """
 
 import torch

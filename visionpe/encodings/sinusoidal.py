@@ -9,6 +9,7 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from visionpe.encodings.base import MapEncoding
 from visionpe.encodings.sinusoid import require_temperature, sinusoid
@@ -67,9 +68,10 @@ def sinusoidal2d_big_vision(
 ) -> Float[Tensor, "*b d h w"]:
     """The form of big_vision and SimpleViT (arXiv 2205.01580): `[sin x, cos x, sin y, cos y]`.
 
-    Its last wavelength is the temperature itself: frequencies `temperature ** -(k / (width/4 - 1))`.
+    Its longest wavelength is the temperature: frequencies `temperature ** -(k / (width/4 - 1))`.
 
-    >>> bool((sinusoidal2d_big_vision(positions(1, 2), 4) == sinusoidal2d_mae(positions(1, 2), 4)).all())
+    >>> code = sinusoidal2d_big_vision(positions(1, 2), 4)  # one band: no last one to move
+    >>> bool((code == sinusoidal2d_mae(positions(1, 2), 4)).all())
     True
     """
     y, x = _axes(points, width, temperature, last_band_at_temperature=True)
@@ -144,6 +146,7 @@ class Sinusoidal2d(MapEncoding):
         """The map with the code added, in the map's dtype."""
         return x + _code_for(x, x.shape[1], frame, self.temperature, self.cells)
 
+    @override
     def out_channels(self, in_channels: int) -> int:
         _require_width(in_channels)
         return in_channels
@@ -185,6 +188,7 @@ class AppendSinusoidal2d(MapEncoding):
         code = _code_for(x, self.width, frame, self.temperature, self.cells)
         return torch.cat([x, code.expand(x.shape[0], *code.shape[-3:])], 1)
 
+    @override
     def out_channels(self, in_channels: int) -> int:
         return in_channels + self.width
 
@@ -215,7 +219,10 @@ def _axes(
     """`(sin, cos)` of y and of x, each `*b width/4 h w`."""
     _require_width(width)
     sin, cos = sinusoid(
-        points, width // 2, temperature=temperature, last_band_at_temperature=last_band_at_temperature
+        points,
+        width // 2,
+        temperature=temperature,
+        last_band_at_temperature=last_band_at_temperature,
     ).movedim(1, -3)  # 2 bands *b 2 h w -> 2 *b 2 bands h w
     sin_y, sin_x = sin.unbind(-4)
     cos_y, cos_x = cos.unbind(-4)

@@ -1,0 +1,154 @@
+"""What the command line says of commands and configurations that cannot be."""
+
+import re
+from pathlib import Path
+
+import pytest
+import tiny
+from command import Visionpe
+
+TINY = ("--model", "tiny.Tiny")
+
+
+def refused(result: tuple[int, str]) -> str:
+    """The message of a refused command: short, without a traceback, with exit code 2."""
+    code, text = result
+    assert code == 2
+    assert "Traceback" not in text and "NoneType" not in text
+    assert len(text.splitlines()) < 12
+    assert text.startswith("visionpe: ")
+    return text.removeprefix("visionpe: ").strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--config", "none.yaml"], "The configuration file none.yaml does not exist."),
+        (["--modl", "Tiny"], "There is no option `--modl`. Did you mean `model`?"),
+        (
+            [*TINY, "--trainer.max_epoch", "1"],
+            "There is no option `--trainer.max_epoch`. Did you mean `trainer.max_epochs`?",
+        ),
+        (
+            [*TINY, "--trainer.max_epochs", "three"],
+            "`trainer.max_epochs` must be a whole number, but is 'three'.",
+        ),
+        (
+            [*TINY, "--model.widht", "3"],
+            "There is no key `model.widht` of tiny.Tiny. Did you mean `width`?",
+        ),
+        (
+            [*TINY, "--model.width", "wide"],
+            "`model.init_args.width` must be a whole number, but is 'wide'.",
+        ),
+        ([*TINY, "--model.width", "0"], "`model` (Tiny): `width` must be at least 1, but is 0."),
+        (
+            ["--model", "tinny.Tiny"],
+            "`model` must be a class, but there is no module tinny for 'tinny.Tiny'. Did you mean `tiny.Tiny`?",
+        ),
+        (
+            ["--model", "tiny.Tinny"],
+            "`model` must be a class, but tiny has no class 'Tinny'. Did you mean `Tiny`?",
+        ),
+        (
+            ["--model", "tiny.TinyData"],
+            "`model` must be a subclass of LightningModule, but is tiny.TinyData.",
+        ),
+        (
+            [*TINY, "--data", "tiny.TinyData", "--data.m", "1"],
+            "There is no key `data.m` of tiny.TinyData. It has n, seed.",
+        ),
+        (
+            [*TINY, "--model.encoding", "tiny.Scale", "--model.encoding.factor", "0"],
+            "`model.init_args.encoding` (Scale): `factor` must not be 0, but is 0.0.",
+        ),
+        (
+            [*TINY, "--model.encoding", "torch.nn.Linear", "--model.encoding.in_features", "x"],
+            "`model.init_args.encoding.init_args.in_features` must be a whole number, but is 'x'.",
+        ),
+        ([*TINY, "--trainer.accelerator", "gpux"], "`trainer` cannot be made as configured: "),
+        (
+            [*TINY, "--trainer.callbacks", "EarlyStoppin"],
+            "`trainer.callbacks` must be a class, but none is known as 'EarlyStoppin'. Did you mean `EarlyStopping`?",
+        ),
+        (
+            [],
+            "`model` must be given, but is not. Give `--config FILE.yaml`, `--model CLASS` or, for a "
+            "trained model, `--ckpt_path FILE.ckpt`.",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_refused_with_its_key_its_value_and_a_remedy(
+    words: list[str], says: str, visionpe: Visionpe
+) -> None:
+    text = refused(visionpe("fit", *words))
+    assert text == says or (says.endswith(": ") and text.startswith(says))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            "model: {class_path: tiny.Tiny\ndata: x\n",
+            "The configuration wrong.yaml is not valid YAML at line 2, column 5: ",
+        ),
+        (
+            "model:\n  class_path: tiny.Tiny\n  init_args: {widht: 3}\n",
+            "There is no key `model.widht` of tiny.Tiny. Did you mean `width`? (in wrong.yaml)",
+        ),
+        (
+            "model: {class_path: tiny.Tiny}\ntrainr: 3\n",
+            "There is no key `trainr`. Did you mean `trainer`? (in wrong.yaml)",
+        ),
+        (
+            "model:\n  class_path: tiny.Tiny\n  init_args: {width: wide}\n",
+            "`model.init_args.width` must be a whole number, but is 'wide'. (in wrong.yaml)",
+        ),
+        (
+            "model: {class_path: tiny.Tinny}\n",
+            "`model` must be a class, but tiny has no class 'Tinny'. Did you mean `Tiny`? (in wrong.yaml)",
+        ),
+    ],
+)
+def test_a_wrong_configuration_is_refused_with_the_name_of_its_file(
+    content: str, says: str, folder: Path, visionpe: Visionpe
+) -> None:
+    (folder / "wrong.yaml").write_text(content)
+    text = refused(visionpe("fit", "--config", "wrong.yaml"))
+    assert text == says or (says.endswith(": ") and text.startswith(says))
+    assert not (folder / "runs").exists()
+
+
+def test_a_class_of_the_package_is_suggested_by_its_nearest_name(visionpe: Visionpe) -> None:
+    assert tiny.Tiny.__name__ == "Tiny"
+    text = refused(visionpe("fit", "--model", "Tinyy"))
+    assert text == "`model` must be a class, but none is known as 'Tinyy'. Did you mean `Tiny`?"
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_the_option_that_chooses_it(
+    folder: Path, tiny: str, visionpe: Visionpe
+) -> None:
+    (folder / "file").write_text("")
+    text = refused(visionpe("fit", "--config", tiny, "--run.dir", "file/runs"))
+    assert re.fullmatch(
+        r"The run folder cannot be made: Not a directory \(file/runs.*\)\. "
+        r"Choose another place with `--run.dir`\.",
+        text,
+    )
+
+
+def test_a_traceback_is_shown_when_asked_for(
+    visionpe: Visionpe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISIONPE_TRACEBACK", "1")
+    code, text = visionpe("fit", *TINY, "--model.width", "0")
+    assert code == 2
+    assert "Traceback" in text and "raise ValueError" in text
+
+
+def test_a_command_without_the_verb_that_was_meant_suggests_it(visionpe: Visionpe) -> None:
+    code, text = visionpe("fitt")
+    assert (code, text) == (
+        2,
+        "visionpe: there is no verb `fitt`. Did you mean `fit`? `visionpe --help` lists them.\n",
+    )

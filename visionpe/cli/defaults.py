@@ -1,0 +1,92 @@
+"""What a run has unless the user configures it: loggers, checkpoints, exact resume, a record."""
+
+import sys
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from visionpe.cli import checkpoints
+from visionpe.cli.folder import RunFolder
+from visionpe.cli.metrics import MetricsFile
+from visionpe.cli.record import EpochLines, Record
+from visionpe.tasks.callbacks import LastCheckpoint, ReseedEachStep
+
+
+def fill(
+    config: dict[str, Any],
+    *,
+    model: L.LightningModule,
+    folder: RunFolder | None,
+    resolved: dict[str, Any],
+    callbacks: list[L.Callback],
+    verb: str,
+) -> None:
+    """Completes the trainer's arguments, in place.
+
+    Args:
+        config: the trainer's arguments.
+        model: may name what to keep the best checkpoint by: `monitor` and `monitor_mode`.
+        folder: the run's folder; without one, nothing is written.
+        resolved: the whole configuration as plain data.
+        callbacks: of the command line itself.
+        verb: only `fit` has checkpoints.
+    """
+    given = config.get("callbacks") or []
+    given = [*(given if isinstance(given, list) else [given]), *callbacks]
+    config["callbacks"] = given
+    seed = resolved.get("seed_everything")
+    if not _has(given, ReseedEachStep):
+        given.append(ReseedEachStep(seed if isinstance(seed, int) else 0))
+    _progress(config, given)
+    if folder is None:
+        config["logger"] = False
+        return
+    config["default_root_dir"] = config.get("default_root_dir") or str(folder.path)
+    step = folder.step()
+    if config.get("logger") in (None, True):
+        board = TensorBoardLogger(
+            folder.path, name="", version="tensorboard", purge_step=step or None
+        )
+        config["logger"] = [MetricsFile(folder.path, steps=step), board]
+    plugins = config.get("plugins") or []
+    plugins = plugins if isinstance(plugins, list) else [plugins]
+    if not _has(plugins, CheckpointIO):
+        config["plugins"] = [*plugins, checkpoints.AtomicCheckpointIO()]
+    if verb != "fit":
+        return
+    given.append(Record(folder, resolved))
+    if config.get("enable_checkpointing") is False:
+        return
+    target = folder.path / "checkpoints"
+    monitor = getattr(model, "monitor", None)
+    if monitor is not None and not _has(given, ModelCheckpoint):
+        given.append(
+            ModelCheckpoint(
+                target,
+                filename="best",
+                monitor=monitor,
+                mode=getattr(model, "monitor_mode", "min"),
+                auto_insert_metric_name=False,
+                enable_version_counter=False,
+            )
+        )
+    if not _has(given, LastCheckpoint):
+        given.append(LastCheckpoint())
+
+
+def _progress(config: dict[str, Any], given: list[Any]) -> None:
+    """A bar and a summary on a terminal, a line per epoch elsewhere."""
+    if _has(given, ProgressBar) or config.get("enable_progress_bar") is not None:
+        return
+    if not sys.stdout.isatty():
+        config["enable_progress_bar"] = False
+        if config.get("enable_model_summary") is None:
+            config["enable_model_summary"] = False
+        given.append(EpochLines())
+
+
+def _has(items: list[Any], kind: type) -> bool:
+    return any(isinstance(item, kind) for item in items)

@@ -1,0 +1,60 @@
+"""What a checkpoint says of its model, and how that differs from what the user asks for."""
+
+from pathlib import Path
+from typing import Any
+
+from visionpe.cli.checkpoints import read
+from visionpe.errors import CheckpointError
+
+
+def model_of(path: str | Path) -> dict[str, Any]:
+    """The `class_path` and `init_args` of a checkpoint's model; empty if it does not say.
+
+    Raises:
+        CheckpointError: if it cannot be read.
+    """
+    checkpoint = read(path, mmap=True)
+    ours = checkpoint.get("visionpe")
+    if isinstance(ours, dict) and isinstance(ours.get("model"), dict):
+        return {"init_args": {}, **ours["model"]}
+    kept = dict(checkpoint.get("hyper_parameters") or {})
+    kept.pop("_instantiator", None)
+    class_path = kept.pop("_class_path", None)
+    return {"class_path": class_path, "init_args": kept} if class_path else {}
+
+
+def compare(kept: dict[str, Any], asked: dict[str, Any], path: object) -> list[str]:
+    """A line for each argument in which the model asked for differs from the checkpoint's.
+
+    Args:
+        kept: `class_path` and `init_args` of the checkpoint's model.
+        asked: those that the command line and its configuration come to.
+        path: the checkpoint.
+
+    Raises:
+        CheckpointError: if the classes differ.
+    """
+    if asked["class_path"] != kept["class_path"]:
+        raise CheckpointError(
+            f"The checkpoint {path} must be of the model that is asked for, {asked['class_path']}, "
+            f"but is of {kept['class_path']}. Leave out `--model`."
+        )
+    return [
+        f"model.init_args.{key}: {before} in the checkpoint, {now} from the command line is used"
+        for key, before, now in differences(kept["init_args"], asked.get("init_args") or {})
+    ]
+
+
+def differences(before: Any, now: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """The keys, dotted, at which two trees of dictionaries differ, with both values.
+
+    >>> differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})
+    [('a.b', 1, 3)]
+    """
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return [] if before == now else [(prefix, before, now)]
+    found: list[tuple[str, Any, Any]] = []
+    for key in [*before, *(key for key in now if key not in before)]:
+        path = f"{prefix}.{key}" if prefix else str(key)
+        found += differences(before.get(key), now.get(key), path)
+    return found

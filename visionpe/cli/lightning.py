@@ -1,0 +1,182 @@
+"""LightningCLI, made to keep a run in one folder and to let no checkpoint overrule its user."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import yaml
+from lightning.pytorch.cli import LightningCLI
+
+from visionpe.cli import checkpoints, defaults
+from visionpe.cli.files import ConfigFiles
+from visionpe.cli.folder import Run, RunFolder, digest
+from visionpe.cli.kept import compare, model_of
+from visionpe.cli.making import Instantiator, make
+from visionpe.cli.parser import Parser
+from visionpe.cli.record import Record
+from visionpe.errors import ConfigError, VisionPEError
+
+_DATA_ARGUMENTS = {
+    "fit": {"train_dataloaders", "val_dataloaders"},
+    "validate": {"dataloaders"},
+    "test": {"dataloaders"},
+    "predict": {"dataloaders"},
+}
+
+
+class VisionPECLI(LightningCLI):
+    """One verb of `fit`, `validate`, `test` and `predict`, from its arguments to its end.
+
+    Args:
+        verb: the verb.
+        args: the words after it.
+
+    Attributes:
+        folder: the run's folder, once there is one.
+
+    Raises:
+        VisionPEError: for all that a user can mend.
+    """
+
+    def __init__(self, verb: str, args: list[str]) -> None:
+        self.verb = verb
+        self.folder: RunFolder | None = None
+        self._checkpoint_model: dict[str, Any] = {}
+        super().__init__(
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={"prog": "visionpe", "allow_abbrev": False},
+            parser_class=Parser,
+            args=[verb, *args],
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override] # static in the base
+        """The one verb, and the arguments of the trainer's method that are not options."""
+        # Checkpoints are always loaded with weights_only=True: it is no option.
+        return {self.verb: {"model", "datamodule", "weights_only", *_DATA_ARGUMENTS[self.verb]}}
+
+    def add_arguments_to_parser(self, parser: Any) -> None:
+        """Adds `--run.dir` and `--run.name`."""
+        parser.add_class_arguments(Run, "run")
+
+    def parse_arguments(self, parser: Any, args: Any) -> None:
+        """Parses, with the model of `--ckpt_path` as the default of `--model`."""
+        files = ConfigFiles(args[1:])
+        path = files.checkpoint()
+        if path and path not in ("best", "last", "hpc", "registry"):
+            self._checkpoint_model = model_of(path)
+            if self._checkpoint_model:
+                self._subcommand_parsers[self.verb].set_defaults({"model": self._checkpoint_model})
+        try:
+            self.config = parser.parse_args(args)
+        except ConfigError as error:
+            raise ConfigError(f"{error}{files.origin(str(error))}") from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Compares the checkpoint's model with the one asked for; the user's word counts."""
+        if not self._checkpoint_model:
+            return
+        config = self._dumped()
+        for line in compare(self._checkpoint_model, config["model"], config["ckpt_path"]):
+            print(line)
+
+    def before_instantiate_classes(self) -> None:
+        """Names the run."""
+        config = self.config[self.verb]
+        if config.run.name is None:
+            files = [str(path) for path in config.get("config") or []]
+            config.run.name = Path(files[-1]).stem if files else snake(config.model.class_path)
+
+    def _add_instantiators(self) -> None:
+        for key, kind in (("model", L.LightningModule), ("data", L.LightningDataModule)):
+            self.parser.add_instantiator(Instantiator(cli=self, key=key), kind, subclasses=True)
+        others = partial(make, self._dumped())
+        self.parser.add_instantiator(others, object, subclasses=True, prepend=False)
+
+    def _instantiate_trainer(
+        self, config: dict[str, Any], callbacks: list[L.Callback]
+    ) -> L.Trainer:
+        """Makes the run's folder and a trainer that writes into it."""
+        resolved = self._dumped()
+        try:
+            if not config.get("fast_dev_run"):
+                run = self.config[self.verb].run
+                self.folder = RunFolder.open(run, digest(resolved), verb=self.verb)
+                self.folder.begin(f"# visionpe {self.verb} --config THIS_FILE\n", resolved)
+            defaults.fill(
+                config,
+                model=self.model,
+                folder=self.folder,
+                resolved=resolved,
+                callbacks=callbacks,
+                verb=self.verb,
+            )
+            return L.Trainer(**config)
+        except Exception as error:
+            self.close(failed=True)
+            if isinstance(error, VisionPEError):
+                raise
+            raise ConfigError(f"`trainer` cannot be made as configured: {error}") from error
+
+    def close(self, *, failed: bool) -> None:
+        """Lets go of the run's folder, and removes it if the run failed before its first step."""
+        if self.folder is not None:
+            if failed:
+                self.folder.discard()
+            self.folder.close()
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        arguments = super()._prepare_subcommand_kwargs(subcommand)
+        arguments["weights_only"] = True
+        if self.folder is not None and self.folder.last is not None:  # else as the user says
+            arguments["ckpt_path"] = str(self.folder.last)
+        self._announce()
+        return arguments
+
+    def _announce(self) -> None:
+        """Says where the run is kept and whether it goes on."""
+        if self.folder is None or not self.trainer.is_global_zero:
+            return
+        step = self.folder.step()
+        goes_on = f"going on at step {step}" if step else "beginning again"
+        print(f"{self.folder.path}{f': {goes_on}' if self.folder.resumed else ''}", flush=True)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Leaves the running to `run`, so that an interrupt finds the object made."""
+
+    def run(self) -> Any:
+        """Runs the verb; returns what the trainer returns."""
+        arguments = self._prepare_subcommand_kwargs(self.verb)
+        try:
+            return getattr(self.trainer, self.verb)(**arguments)
+        except RuntimeError as error:
+            if not str(error).startswith("Error(s) in loading state_dict"):
+                raise
+            raise checkpoints.misfit(arguments.get("ckpt_path"), str(error)) from error
+
+    def finish(self) -> None:
+        """Marks a run that trained to its end as done."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined] # of the base's making
+            if isinstance(callback, Record) and self.trainer.is_global_zero:
+                callback.finish(self.trainer)
+
+    def _dumped(self) -> dict[str, Any]:
+        """The configuration as plain data, complete."""
+        parser = self._subcommand_parsers[self.verb]
+        text = parser.dump(
+            self.config[self.verb], skip_none=False, skip_link_targets=False, format="yaml"
+        )
+        dumped: dict[str, Any] = yaml.safe_load(text)
+        dumped.pop("config", None)
+        return dumped
+
+
+def snake(class_path: str) -> str:
+    """The name of a class in the style of a file name.
+
+    >>> snake("visionpe.tasks.toy.CoordinateTask")
+    'coordinate_task'
+    """
+    name = class_path.rpartition(".")[2]
+    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))

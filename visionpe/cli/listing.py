@@ -1,0 +1,92 @@
+"""`visionpe list`: what the package holds, read from its source without importing any of it."""
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+import visionpe
+from visionpe.cli import modules
+
+_PACKAGE = Path(visionpe.__file__).parent
+_KINDS = ("encodings", "tasks", "data", "configs")
+
+
+def main(argv: list[str]) -> int:
+    """Prints the names of a kind, or of all kinds, each with the first line of its docstring."""
+    if argv and argv[0] in ("-h", "--help"):
+        print(f"usage: visionpe list [{'|'.join(_KINDS)}]")
+        return 0
+    unknown = [word for word in argv if word not in _KINDS]
+    if unknown:
+        near = get_close_matches(unknown[0], _KINDS, n=1)
+        hint = f" Did you mean `{near[0]}`?" if near else ""
+        print(
+            f"visionpe list: the kind must be one of {', '.join(_KINDS)}, "
+            f"but is {unknown[0]!r}.{hint}",
+            file=sys.stderr,
+        )
+        return 2
+    for kind in argv or _KINDS:
+        rows = list(entries(kind))
+        if not argv:
+            print(f"{kind}:")
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, line in rows:
+            print(f"  {name:<{width}}  {line}".rstrip())
+    return 0
+
+
+def entries(kind: str) -> Iterator[tuple[str, str]]:
+    """Pairs of a name and its first docstring line.
+
+    Args:
+        kind: `encodings`, the public names that live in that package; `tasks` or `data`, the public
+            classes of their modules; `configs`, the files below `configs/`.
+    """
+    match kind:
+        case "encodings":
+            yield from _encodings()
+        case "tasks":
+            yield from _classes(modules.TASKS)
+        case "data":
+            yield from _classes(modules.DATA)
+        case "configs":
+            yield from _configs()
+
+
+def _encodings() -> Iterator[tuple[str, str]]:
+    sources: dict[str, dict[str, str]] = {}
+    for name in visionpe.__all__:
+        home = visionpe._HOME.get(name, "")
+        if home.startswith("visionpe.encodings."):
+            if home not in sources:
+                sources[home] = dict(_definitions(home))
+            if name in sources[home]:
+                yield name, sources[home][name]
+
+
+def _classes(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for module in names:
+        for name, line in _definitions(module):
+            if name[0].isupper():
+                yield name, line
+
+
+def _definitions(module: str) -> Iterator[tuple[str, str]]:
+    """The public classes and functions of a module that is there."""
+    path = _PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    if not path.is_file():
+        return
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+            yield node.name, (ast.get_docstring(node) or "").partition("\n")[0]
+
+
+def _configs() -> Iterator[tuple[str, str]]:
+    """The YAML files of the working copy; a first comment line stands for a docstring."""
+    folder = Path("configs") if Path("configs").is_dir() else _PACKAGE.parent / "configs"
+    for path in sorted(folder.rglob("*.yaml")):
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        yield str(path), first.lstrip("# ") if first.startswith("#") else ""

@@ -1,0 +1,124 @@
+"""What a run says of itself: `env.json` first, lines while it runs, `done.json` at its end."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, final
+
+import lightning as L
+
+import visionpe
+from visionpe.cli.folder import RunFolder
+
+_WALL, _CPU = time.monotonic(), time.process_time()  # of this process, torch loaded
+_PACKAGES = ("torch", "torchvision", "timm", "lightning", "jsonargparse", "albumentations", "numpy")
+
+
+def environment() -> dict[str, Any]:
+    """The command, versions and machine of this process."""
+    return {
+        "command": ["visionpe", *sys.argv[1:]],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "visionpe": visionpe.__version__,
+        "git": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+    }
+
+
+@final
+class Record(L.Callback):
+    """Keeps the time that a run took, over all its parts, and marks its end.
+
+    Time that was spent on steps lost in a kill is not counted.
+
+    Args:
+        folder: the run's folder.
+        config: the whole configuration as plain data; its model goes into each checkpoint.
+    """
+
+    def __init__(self, folder: RunFolder, config: dict[str, Any]) -> None:
+        self.folder = folder
+        self.config = config
+        self._before = {"wall_seconds": 0.0, "cpu_seconds": 0.0}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Wall and CPU seconds of the run so far."""
+        return {
+            "wall_seconds": self._before["wall_seconds"] + time.monotonic() - _WALL,
+            "cpu_seconds": self._before["cpu_seconds"] + time.process_time() - _CPU,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on counting from an earlier part."""
+        self._before = state_dict
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes `env.json`; a continued run adds a part to it."""
+        if not trainer.is_global_zero:
+            return
+        path = self.folder.path / "env.json"
+        if trainer.global_step or not path.exists():
+            self.folder.write("env.json", environment())
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Says what made the checkpoint."""
+        checkpoint["visionpe"] = {
+            "version": visionpe.__version__,
+            "model": self.config.get("model"),
+        }
+
+    def finish(self, trainer: L.Trainer) -> None:
+        """Writes `done.json`."""
+        self.folder.finish(
+            {
+                "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+                "steps": trainer.global_step,
+                "epochs": trainer.current_epoch,
+                **{name: round(value, 3) for name, value in self.state_dict().items()},
+            }
+        )
+
+
+@final
+class EpochLines(L.Callback):
+    """One line per epoch with what was logged: for files and pipes, where a bar would be a mess."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Prints the epoch's metrics."""
+        if trainer.is_global_zero:
+            metrics = trainer.progress_bar_metrics or trainer.callback_metrics
+            text = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
+            print(
+                f"epoch {trainer.current_epoch}  step {trainer.global_step}  {text}".rstrip(),
+                flush=True,
+            )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the working folder, with a `+` if files were changed since."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,66 @@
+"""The verbs that train and score, from their words to an exit code."""
+
+import os
+import signal
+import sys
+import traceback
+
+from visionpe.cli import modules, noise
+from visionpe.errors import VisionPEError
+
+_TRACEBACK = "VISIONPE_TRACEBACK"
+
+
+def main(verb: str, argv: list[str]) -> int:
+    """Runs `fit`, `validate`, `test` or `predict`.
+
+    Args:
+        verb: which.
+        argv: the words after it.
+
+    Returns:
+        The exit code, as of `visionpe.__main__.main`.
+    """
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    from visionpe.cli.lightning import Unmade, VisionPECLI
+    from visionpe.tasks.callbacks import Interrupted
+
+    cli: VisionPECLI | None = None
+    failed = True
+    try:
+        with noise.quiet(scoring=verb != "fit"):
+            modules.load()
+            cli = VisionPECLI(verb, argv)
+            cli.run()
+            cli.finish()
+        failed = False
+    except (VisionPEError, Unmade, MisconfigurationException) as error:
+        return _fail(error)
+    except Interrupted as stop:
+        folder = cli.folder.path if cli is not None and cli.folder is not None else "its folder"
+        print(
+            f"interrupted at step {stop.step}; the same command resumes from {folder}",
+            file=sys.stderr,
+        )
+        return 128 + stop.signum
+    except KeyboardInterrupt:
+        print("interrupted before the first step", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except SystemExit as stop:  # of --help and --print_config, and Lightning's after two Ctrl-C
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            print("interrupted; the same command resumes from its last checkpoint", file=sys.stderr)
+            return 128 + signal.SIGINT
+        return stop.code if isinstance(stop.code, int) else 0
+    finally:
+        if cli is not None:
+            cli.close(failed=failed)
+    return 0
+
+
+def _fail(error: BaseException) -> int:
+    if os.environ.get(_TRACEBACK) == "1":
+        traceback.print_exception(error)
+    else:
+        print(f"visionpe: {error}", file=sys.stderr)
+    return 2

@@ -1,0 +1,22 @@
+"""The errors that end in a short message instead of a traceback.
+
+Wrong arguments of functions and classes stay `ValueError` and `TypeError`; the errors here are of
+what lies outside the program: files, configurations, folders. Each message says what is wrong,
+with which file or key, and what to do.
+"""
+
+
+class VisionPEError(Exception):
+    """The base of all errors below: `except VisionPEError` catches what a user can mend."""
+
+
+class CheckpointError(VisionPEError):
+    """A checkpoint file is missing, damaged, foreign or of another model."""
+
+
+class ConfigError(VisionPEError):
+    """A configuration file or command line says something that cannot be done."""
+
+
+class RunFolderError(VisionPEError):
+    """The folder of a run cannot be made or written."""

@@ -1,0 +1,1 @@
+"""Small networks of published experiments, in plain PyTorch."""

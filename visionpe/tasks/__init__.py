@@ -1,0 +1,1 @@
+"""Tasks: thin Lightning modules over the package's models, and the callbacks they share."""

@@ -1,0 +1,231 @@
+"""The tasks on Not-so-Clevr, arXiv 1807.03247: find the cell, paint the square, tell the place.
+
+The networks are arguments; what each is trained on and measured by is here. Validation and test run
+over the train part and the test part of the split and log `train/...` and `test/...`; nothing is
+chosen by the test part: the checkpoint that is kept as the best is the train part's.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from typing import Any, final
+
+import lightning as L
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from typing_extensions import override
+
+from visionpe.models.sampled_softmax import CellSampler
+from visionpe.models.toy import he_normal_
+
+Batch = tuple[Float[Tensor, "b 2"], UInt8[Tensor, "b 1 h w"]]
+_PARTS = ("train", "test")
+
+
+class ToyTask(L.LightningModule, ABC):
+    """What the three have in common: He's initialisation, L2 and the two parts' metrics.
+
+    Args:
+        network: its kernels are drawn anew from He's normal law, as in the paper.
+        l2: weight of the sum of the squared kernels in the loss, as in the paper's code.
+
+    Raises:
+        ValueError: if `l2` is negative.
+    """
+
+    monitor: str
+    monitor_mode = "min"
+
+    def __init__(self, network: nn.Module, l2: float = 0.0) -> None:
+        super().__init__()
+        if l2 < 0:
+            raise ValueError(f"`l2` must be at least 0, but is {l2}.")
+        self.network = he_normal_(network)
+        self.l2 = l2
+        self.train_cpu_seconds = 0.0
+        self._started = 0.0
+
+    @abstractmethod
+    def loss(self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]) -> Tensor:
+        """The training loss of a batch, without L2."""
+
+    @abstractmethod
+    def measures(
+        self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]
+    ) -> dict[str, Tensor]:
+        """The mean metrics of a batch by name."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss, L2 included."""
+        loss = self.loss(*batch)
+        if self.l2:
+            kernels = (p for p in self.network.parameters() if p.dim() > 1)
+            loss = loss + self.l2 * sum(kernel.square().sum() for kernel in kernels)
+        self.log("loss", loss)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Logs the metrics of a part of the split."""
+        part = _PARTS[dataloader_idx]
+        values = {f"{part}/{name}": value for name, value in self.measures(*batch).items()}
+        self.log_dict(values, add_dataloader_idx=False, batch_size=len(batch[0]))
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """As in validation."""
+        self.validation_step(batch, batch_idx, dataloader_idx)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The network's output."""
+        output: Tensor = self.network(batch[0])
+        return output
+
+    # The training's own CPU time, without validation: the axis that the tasks are compared on.
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Starts the clock."""
+        self._started = time.process_time()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Stops the clock."""
+        self.train_cpu_seconds += time.process_time() - self._started
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the clock beside the metrics."""
+        if not self.trainer.sanity_checking:
+            self.log("train_cpu_seconds", self.train_cpu_seconds)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the clock."""
+        checkpoint["train_cpu_seconds"] = self.train_cpu_seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Sets the clock."""
+        self.train_cpu_seconds = checkpoint["train_cpu_seconds"]
+
+
+@final
+class CoordinateClassification(ToyTask):
+    """From a point to the one cell that it names, by a softmax over the canvas.
+
+    Metrics: `accuracy` (the largest of all cells' logits is the target's) and `nll` (nats), both
+    over all 4,096 cells whatever the training samples.
+
+    Args:
+        network: from points `b 2` to logits of all cells, or of the cells it is given.
+        sampler: estimates the training softmax from a few cells; None trains on all of them, as
+            the paper does.
+        l2: weight of the sum of the squared kernels in the loss.
+    """
+
+    monitor = "train/nll"
+
+    def __init__(
+        self, network: nn.Module, sampler: CellSampler | None = None, l2: float = 0.0
+    ) -> None:
+        super().__init__(network, l2)
+        self.sampler = sampler
+
+    @override
+    def loss(self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]) -> Tensor:
+        if self.sampler is None:
+            return F.cross_entropy(self.network(points), cell_of(points, images))
+        cells, log_rate = self.sampler(points, *images.shape[-2:])
+        logits = self.network(points, cells) - log_rate
+        return F.cross_entropy(logits, cells.new_zeros(len(cells)))  # the target comes first
+
+    @override
+    def measures(
+        self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]
+    ) -> dict[str, Tensor]:
+        logits, target = self.network(points), cell_of(points, images)
+        right = (logits.argmax(-1) == target).float().mean()
+        return {"accuracy": right, "nll": F.cross_entropy(logits, target)}
+
+
+@final
+class CoordinateRendering(ToyTask):
+    """From a point to the image of the square around it.
+
+    Metrics: `iou` of the image cut at probability 0.5, and `nll` (nats a pixel).
+
+    Args:
+        network: from points `b 2` to logits of all cells.
+        l2: weight of the sum of the squared kernels in the loss.
+    """
+
+    monitor = "train/nll"
+
+    @override
+    def loss(self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]) -> Tensor:
+        logits: Tensor = self.network(points)
+        return F.binary_cross_entropy_with_logits(logits, images.flatten(1).to(logits.dtype))
+
+    @override
+    def measures(
+        self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]
+    ) -> dict[str, Tensor]:
+        logits: Tensor = self.network(points)
+        square, painted = images.flatten(1).bool(), logits > 0
+        overlap = (square & painted).sum(-1) / (square | painted).sum(-1)
+        nll = F.binary_cross_entropy_with_logits(logits, square.to(logits.dtype))
+        return {"iou": overlap.mean(), "nll": nll}
+
+
+@final
+class CoordinateRegression(ToyTask):
+    """From a map with one cell set to that cell's place.
+
+    Metrics: `pixel_error`, the mean distance in cells, and `largest_error`, the largest of a batch.
+
+    Args:
+        network: from maps `b 1 h w` to places `b 2`.
+        l2: weight of the sum of the squared kernels in the loss.
+        scaled: train on places in [-1, 1], where the coordinates lie; the paper trains on cells.
+    """
+
+    monitor = "train/pixel_error"
+
+    def __init__(self, network: nn.Module, l2: float = 0.0, scaled: bool = False) -> None:
+        super().__init__(network, l2)
+        self.scaled = scaled
+
+    @override
+    def loss(self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]) -> Tensor:
+        target = self._scale(points, images) if self.scaled else points
+        return F.mse_loss(self.network(one_hot(points, images)), target)
+
+    @override
+    def measures(
+        self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]
+    ) -> dict[str, Tensor]:
+        distance = (self.places(points, images) - points).norm(dim=-1)
+        return {"pixel_error": distance.mean(), "largest_error": distance.max()}
+
+    def places(
+        self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]
+    ) -> Float[Tensor, "b 2"]:
+        """The network's answers in cells."""
+        answer: Tensor = self.network(one_hot(points, images))
+        last = answer.new_tensor(images.shape[-2:]) - 1
+        return (answer + 1) / 2 * last if self.scaled else answer
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The network's answers in cells."""
+        return self.places(*batch)
+
+    @staticmethod
+    def _scale(points: Tensor, images: Tensor) -> Tensor:
+        return points * (2 / (points.new_tensor(images.shape[-2:]) - 1)) - 1
+
+
+def cell_of(points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]) -> Tensor:
+    """The number of the cell at each point, in reading order."""
+    return (points[:, 0] * images.shape[-1] + points[:, 1]).long()
+
+
+def one_hot(
+    points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]
+) -> Float[Tensor, "b 1 h w"]:
+    """Maps with a 1 in the cell at each point."""
+    maps = points.new_zeros(len(points), images.shape[-2] * images.shape[-1])
+    return maps.scatter_(1, cell_of(points, images)[:, None], 1.0).view(images.shape)
