@@ -25,14 +25,14 @@ if TYPE_CHECKING:
         sinusoidal2d_timm,
     )
     from visionpe.frame import Frame
-    from visionpe.grid import axis, grid, inside, positions
+    from visionpe.grids import axis, grid, inside, positions
 
 _HOME = {
     "Frame": "visionpe.frame",
-    "axis": "visionpe.grid",
-    "grid": "visionpe.grid",
-    "inside": "visionpe.grid",
-    "positions": "visionpe.grid",
+    "axis": "visionpe.grids",
+    "grid": "visionpe.grids",
+    "inside": "visionpe.grids",
+    "positions": "visionpe.grids",
     "MapEncoding": "visionpe.encodings.base",
     "AddCoords": "visionpe.encodings.coord",
     "coordinates": "visionpe.encodings.coord",

@@ -40,7 +40,7 @@ def tiny(folder: Path) -> str:
     """A configuration file of a short run."""
     (folder / "tiny.yaml").write_text(
         "trainer: {max_epochs: 1, accelerator: cpu, log_every_n_steps: 1}\n"
-        "model: {class_path: tiny.Tiny, init_args: {width: 8, encoding: {class_path: tiny.Scale}}}\n"
+        "model: {class_path: tiny.Tiny, init_args: {width: 8, encoding: tiny.Scale}}\n"
         "data: {class_path: tiny.TinyData}\n"
     )
     return "tiny.yaml"

@@ -14,7 +14,8 @@ def refused(result: tuple[int, str]) -> str:
     """The message of a refused command: short, without a traceback, with exit code 2."""
     code, text = result
     assert code == 2
-    assert "Traceback" not in text and "NoneType" not in text
+    assert "Traceback" not in text
+    assert "NoneType" not in text
     assert len(text.splitlines()) < 12
     assert text.startswith("visionpe: ")
     return text.removeprefix("visionpe: ").strip()
@@ -43,10 +44,6 @@ def refused(result: tuple[int, str]) -> str:
         ),
         ([*TINY, "--model.width", "0"], "`model` (Tiny): `width` must be at least 1, but is 0."),
         (
-            ["--model", "tinny.Tiny"],
-            "`model` must be a class, but there is no module tinny for 'tinny.Tiny'. Did you mean `tiny.Tiny`?",
-        ),
-        (
             ["--model", "tiny.Tinny"],
             "`model` must be a class, but tiny has no class 'Tinny'. Did you mean `Tiny`?",
         ),
@@ -69,12 +66,18 @@ def refused(result: tuple[int, str]) -> str:
         ([*TINY, "--trainer.accelerator", "gpux"], "`trainer` cannot be made as configured: "),
         (
             [*TINY, "--trainer.callbacks", "EarlyStoppin"],
-            "`trainer.callbacks` must be a class, but none is known as 'EarlyStoppin'. Did you mean `EarlyStopping`?",
+            "`trainer.callbacks` must be a class, but none is known as 'EarlyStoppin'. "
+            "Did you mean `EarlyStopping`?",
+        ),
+        (
+            ["--model", "lightning.LightningModule"],
+            "`optimizer` must be given for LightningModule, but is not. Give for instance "
+            "`--optimizer AdamW --optimizer.lr 1e-3`.",
         ),
         (
             [],
-            "`model` must be given, but is not. Give `--config FILE.yaml`, `--model CLASS` or, for a "
-            "trained model, `--ckpt_path FILE.ckpt`.",
+            "`model` must be given, but is not. Give `--config FILE.yaml`, `--model CLASS` or, "
+            "for a trained model, `--ckpt_path FILE.ckpt`.",
         ),
     ],
 )
@@ -106,7 +109,8 @@ def test_a_wrong_command_line_is_refused_with_its_key_its_value_and_a_remedy(
         ),
         (
             "model: {class_path: tiny.Tinny}\n",
-            "`model` must be a class, but tiny has no class 'Tinny'. Did you mean `Tiny`? (in wrong.yaml)",
+            "`model` must be a class, but tiny has no class 'Tinny'. "
+            "Did you mean `Tiny`? (in wrong.yaml)",
         ),
     ],
 )
@@ -117,6 +121,12 @@ def test_a_wrong_configuration_is_refused_with_the_name_of_its_file(
     text = refused(visionpe("fit", "--config", "wrong.yaml"))
     assert text == says or (says.endswith(": ") and text.startswith(says))
     assert not (folder / "runs").exists()
+
+
+def test_a_module_that_is_not_there_is_named(visionpe: Visionpe) -> None:
+    text = refused(visionpe("fit", "--model", "nowhere.Nothing"))
+    says = "`model` must be a class, but there is no module nowhere for 'nowhere.Nothing'."
+    assert text == says
 
 
 def test_a_class_of_the_package_is_suggested_by_its_nearest_name(visionpe: Visionpe) -> None:
@@ -143,7 +153,8 @@ def test_a_traceback_is_shown_when_asked_for(
     monkeypatch.setenv("VISIONPE_TRACEBACK", "1")
     code, text = visionpe("fit", *TINY, "--model.width", "0")
     assert code == 2
-    assert "Traceback" in text and "raise ValueError" in text
+    assert "Traceback" in text
+    assert "raise ValueError" in text
 
 
 def test_a_command_without_the_verb_that_was_meant_suggests_it(visionpe: Visionpe) -> None:

@@ -46,9 +46,11 @@ def test_a_run_leaves_what_is_needed_to_read_it_and_to_run_it_again(
     done = json.loads((run / "done.json").read_text())
     assert (done["steps"], done["epochs"]) == (8, 1)
     assert done["metrics"]["val/loss"] == float(rows[-1]["val/loss"])
-    assert done["wall_seconds"] > 0 and done["cpu_seconds"] > 0
+    assert done["wall_seconds"] > 0
+    assert done["cpu_seconds"] > 0
     env = json.loads((run / "env.json").read_text())
-    assert env["packages"]["torch"] and env["cpus"] == os.cpu_count()
+    assert env["packages"]["torch"]
+    assert env["cpus"] == os.cpu_count()
 
 
 def test_a_finished_run_is_never_touched_again(folder: Path, tiny: str, visionpe: Visionpe) -> None:
@@ -111,7 +113,8 @@ def test_loggers_and_checkpoints_of_the_user_take_the_place_of_ours(
     )
     assert code == 0, text
     (run,) = folders(folder)
-    assert not (run / "metrics.csv").exists() and not (run / "tensorboard").exists()
+    assert not (run / "metrics.csv").exists()
+    assert not (run / "tensorboard").exists()
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"mine.ckpt", "last.ckpt"}
 
 
@@ -141,27 +144,32 @@ def test_what_does_not_change_a_result_does_not_change_the_hash() -> None:
     assert digest(config) != digest({**config, "model": {"lr": 0.2}})
 
 
-def test_a_folder_held_by_another_process_is_left_to_it(folder: Path) -> None:
-    mine = RunFolder.open(Run("runs", "held"), "0" * 8)
-    try:
-        lines = (
-            "from visionpe.cli.folder import Run, RunFolder",
-            "print(RunFolder.open(Run('runs', 'held'), '0' * 8).path)",
-        )
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        other = subprocess.run(
-            [sys.executable, "-c", "\n".join(lines)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert Path(other.stdout.strip()) != mine.path
-    finally:
-        mine.close()
-    again = RunFolder.open(Run("runs", "held"), "0" * 8)
-    assert again.resumed
-    again.close()
+def test_an_unfinished_run_is_gone_on_with_unless_a_living_process_holds_it(folder: Path) -> None:
+    def opened() -> tuple[Path, bool]:
+        run = RunFolder.open(Run("runs", "held"), "0" * 8)
+        run.close()
+        return run.path, run.resumed
+
+    first, resumed = opened()
+    assert not resumed
+    holder = (
+        "import fcntl, sys\n"
+        f"file = open({str(first / '.lock')!r}, 'a')\n"
+        "fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        second, resumed = opened()
+        assert second != first
+        assert not resumed
+        (second / "done.json").write_text("{}")
+        other.communicate("")
+    assert opened() == (first, True)
 
 
 def test_what_a_killed_process_left_half_written_is_removed(folder: Path) -> None:

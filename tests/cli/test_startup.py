@@ -53,7 +53,8 @@ def test_list_says_what_the_docstrings_say(visionpe: Visionpe) -> None:
 def test_list_shows_the_public_classes_of_the_known_modules() -> None:
     for kind in ("tasks", "data"):
         for name, line in entries(kind):
-            assert name[0].isupper() and line
+            assert name[0].isupper()
+            assert line
 
 
 def test_list_shows_configurations_with_their_first_comment(
@@ -68,6 +69,6 @@ def test_list_refuses_what_it_does_not_know(visionpe: Visionpe) -> None:
     code, text = visionpe("list", "encoding")
     assert code == 2
     assert text == (
-        "visionpe list: the kind must be one of encodings, tasks, data, configs, but is 'encoding'. "
-        "Did you mean `encodings`?\n"
+        "visionpe list: the kind must be one of encodings, tasks, data, configs, "
+        "but is 'encoding'. Did you mean `encodings`?\n"
     )

@@ -62,7 +62,7 @@ class Tiny(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        loss = (self.net(x + 0.1 * torch.randn_like(x)) - y).square().mean()
+        loss: Tensor = (self.net(x + 0.1 * torch.randn_like(x)) - y).square().mean()
         self.log("train/loss", loss)
         time.sleep(self.pause)
         kill = os.environ.get("TINY_SIGNAL")

@@ -2,8 +2,8 @@
 
     python scenarios.py FOLDER NAME=SIGNAL:STEP ...
 
-For each scenario, in `FOLDER/NAME`: a process that gets the signal in the middle of a step, then the
-same command in another one. Forked from one that has imported everything, they start at once.
+For each scenario, in `FOLDER/NAME`: a process that gets the signal in the middle of a step, then
+the same command in another one. Forked from one that has imported everything, they start at once.
 Prints a line of JSON: the exit codes and output of both.
 """
 
@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
@@ -47,12 +48,8 @@ def forked(folder: Path, kill: str) -> tuple[int, str]:
 
 
 def run(root: Path, scenarios: list[str]) -> None:
-    import tensorboard.summary  # noqa: F401  # before the forks, like all below
-    import torch.utils.tensorboard  # noqa: F401
-
-    import tiny  # noqa: F401
-    import visionpe.cli.lightning  # noqa: F401
-
+    for name in ("torch.utils.tensorboard", "tiny", "visionpe.cli.lightning"):
+        import_module(name)  # before the forks
     found = {}
     for scenario in scenarios:
         name, _, kill = scenario.partition("=")

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from visionpe.tasks.callbacks import LastCheckpoint
+
+pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 SCENARIOS = {
     "before_the_first_checkpoint": "9:1",
@@ -85,6 +88,9 @@ def test_a_stopped_run_goes_on_in_its_folder_and_is_then_done(
     assert len(folders) == 1
     done = json.loads((folders[0] / "done.json").read_text())
     assert (done["steps"], done["epochs"]) == (32, 4)
+    parts = json.loads((folders[0] / "env.json").read_text())["resumed"]
+    assert len(parts) == 1
+    assert (parts[0]["step"] == 0) == (name == "before_the_first_checkpoint")
     assert outcomes[name][1][0] == 0
     assert str(Path(*folders[0].parts[-3:])) in outcomes[name][1][1]
 
@@ -109,6 +115,20 @@ def test_a_signal_ends_the_run_with_its_code_and_one_line_that_says_how_to_go_on
         folder = (root / name / "runs" / "tiny" / "latest").readlink()
         line = f"interrupted at step {step}; the same command resumes from runs/tiny/{folder}"
         assert printed.splitlines()[-1] == line
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"seconds": -1.0}, "`seconds` must be at least 0, but is -1.0."),
+        ({"steps": 0}, "`steps` must be at least 1, but is 0."),
+    ],
+)
+def test_times_between_checkpoints_that_cannot_be_are_refused(
+    options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{says}$"):
+        LastCheckpoint(**options)
 
 
 def test_the_command_line_itself_survives_a_kill(

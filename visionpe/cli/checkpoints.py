@@ -1,7 +1,7 @@
 """Checkpoint files: written whole or not at all, read without running what is in them."""
 
 import os
-import pickle
+import pickle  # noqa: TID251 # for its exception alone
 import zipfile
 from collections.abc import Callable
 from pathlib import Path

@@ -48,7 +48,7 @@ def fill(
     step = folder.step()
     if config.get("logger") in (None, True):
         board = TensorBoardLogger(
-            folder.path, name="", version="tensorboard", purge_step=step or None
+            folder.path, name="tensorboard", version="", purge_step=step or None
         )
         config["logger"] = [MetricsFile(folder.path, steps=step), board]
     plugins = config.get("plugins") or []

@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 import yaml
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from visionpe.cli import checkpoints, defaults
 from visionpe.cli.files import ConfigFiles
@@ -86,7 +87,9 @@ class VisionPECLI(LightningCLI):
         config = self.config[self.verb]
         if config.run.name is None:
             files = [str(path) for path in config.get("config") or []]
-            config.run.name = Path(files[-1]).stem if files else snake(config.model.class_path)
+            scored = run_of(config.get("ckpt_path")) if self.verb != "fit" else None
+            model = snake(config.model.class_path)
+            config.run.name = Path(files[-1]).stem if files else scored or model
 
     def _add_instantiators(self) -> None:
         for key, kind in (("model", L.LightningModule), ("data", L.LightningDataModule)):
@@ -147,6 +150,11 @@ class VisionPECLI(LightningCLI):
 
     def run(self) -> Any:
         """Runs the verb; returns what the trainer returns."""
+        if self.verb == "fit" and not is_overridden("configure_optimizers", self.model):
+            raise ConfigError(
+                f"`optimizer` must be given for {type(self.model).__name__}, but is not. Give for "
+                "instance `--optimizer AdamW --optimizer.lr 1e-3`."
+            )
         arguments = self._prepare_subcommand_kwargs(self.verb)
         try:
             return getattr(self.trainer, self.verb)(**arguments)
@@ -170,6 +178,14 @@ class VisionPECLI(LightningCLI):
         dumped: dict[str, Any] = yaml.safe_load(text)
         dumped.pop("config", None)
         return dumped
+
+
+def run_of(checkpoint: str | None) -> str | None:
+    """The name of the runs that a checkpoint lies among, if it lies in a run's folder."""
+    if checkpoint is None:
+        return None
+    folder = Path(checkpoint).resolve().parent.parent
+    return folder.parent.name if (folder / "config.yaml").is_file() else None
 
 
 def snake(class_path: str) -> str:

@@ -10,6 +10,7 @@ import visionpe
 from visionpe.cli import modules
 
 _PACKAGE = Path(visionpe.__file__).parent
+_NO_PARTS = {"ABC", "NamedTuple", "Exception", "nn.Module"}  # bases of what no run is made of
 _KINDS = ("encodings", "tasks", "data", "configs")
 
 
@@ -68,19 +69,21 @@ def _encodings() -> Iterator[tuple[str, str]]:
 
 
 def _classes(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The classes that a configuration can name: neither abstract ones nor plain records."""
     for module in names:
-        for name, line in _definitions(module):
-            if name[0].isupper():
-                yield name, line
+        yield from _definitions(module, concrete=True)
 
 
-def _definitions(module: str) -> Iterator[tuple[str, str]]:
-    """The public classes and functions of a module that is there."""
+def _definitions(module: str, *, concrete: bool = False) -> Iterator[tuple[str, str]]:
+    """The public classes, and unless `concrete` the functions, of a module that is there."""
     path = _PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
     if not path.is_file():
         return
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
+            continue
+        bases = {ast.unparse(base) for base in getattr(node, "bases", [])}
+        if not concrete or (bases and not bases & _NO_PARTS):
             yield node.name, (ast.get_docstring(node) or "").partition("\n")[0]
 
 

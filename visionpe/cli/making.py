@@ -1,4 +1,4 @@
-"""How the command line makes the objects that a configuration names, and what it says on failure."""
+"""How the command line makes what a configuration names, and what it says when that fails."""
 
 from typing import Any
 

@@ -8,6 +8,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import torch.distributed as dist
 from lightning.pytorch.utilities import rank_zero_only
 
 from visionpe.errors import RunFolderError
@@ -18,7 +19,8 @@ _SECONDS = 300
 
 def is_first() -> bool:
     """Whether this process decides."""
-    return int(rank_zero_only.rank or 0) == 0
+    rank: int | None = getattr(rank_zero_only, "rank", None)
+    return not rank
 
 
 def tell(path: Path, parent: Path) -> None:
@@ -30,9 +32,8 @@ def tell(path: Path, parent: Path) -> None:
     """
     os.environ[_VARIABLE] = str(path)
     if _elastic():
-        from torch.distributed import TCPStore
-
-        TCPStore(*_master()).set(_key(), str(path))
+        store = dist.TCPStore(*_master())  # type: ignore[attr-defined] # exported at run time only
+        store.set(_key(), str(path))
     elif note := _note(parent):
         temporary = note.with_name(f"{note.name}.{os.getpid()}")
         temporary.write_text(str(path), encoding="utf-8")
@@ -48,9 +49,8 @@ def hear(parent: Path) -> Path:
     if path := os.environ.get(_VARIABLE):
         return Path(path)
     if _elastic():
-        from torch.distributed import TCPStore
-
-        store = TCPStore(*_master(), timeout=timedelta(seconds=_SECONDS))
+        timeout = timedelta(seconds=_SECONDS)
+        store = dist.TCPStore(*_master(), timeout=timeout)  # type: ignore[attr-defined] # as above
         return Path(store.get(_key()).decode())
     note = _note(parent)
     end = time.monotonic() + _SECONDS
@@ -59,8 +59,8 @@ def hear(parent: Path) -> Path:
             return Path(note.read_text(encoding="utf-8"))
         time.sleep(0.1)
     raise RunFolderError(
-        "The first process of the run must say which folder it has, but did not. Start the run with "
-        "`--trainer.devices`, with torchrun or with srun."
+        "The first process of the run must say which folder it has, but did not. Start the run "
+        "with `--trainer.devices`, with torchrun or with srun."
     )
 
 

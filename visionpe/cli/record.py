@@ -1,5 +1,6 @@
 """What a run says of itself: `env.json` first, lines while it runs, `done.json` at its end."""
 
+import json
 import os
 import platform
 import subprocess
@@ -59,12 +60,15 @@ class Record(L.Callback):
         self._before = state_dict
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes `env.json`; a continued run adds a part to it."""
+        """Writes `env.json`; a run that goes on is added to it, with the step it goes on from."""
         if not trainer.is_global_zero:
             return
-        path = self.folder.path / "env.json"
-        if trainer.global_step or not path.exists():
-            self.folder.write("env.json", environment())
+        path, now = self.folder.path / "env.json", environment()
+        if path.exists():
+            first = json.loads(path.read_text(encoding="utf-8"))
+            part = {"step": trainer.global_step, **now}
+            now = {**first, "resumed": [*first.get("resumed", []), part]}
+        self.folder.write("env.json", now)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]

@@ -21,9 +21,10 @@ def main(verb: str, argv: list[str]) -> int:
     Returns:
         The exit code, as of `visionpe.__main__.main`.
     """
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    from visionpe.cli.lightning import Unmade, VisionPECLI
+    from visionpe.cli.lightning import VisionPECLI
+    from visionpe.cli.making import Unmade
     from visionpe.tasks.callbacks import Interrupted
 
     cli: VisionPECLI | None = None

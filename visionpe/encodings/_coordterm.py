@@ -75,9 +75,7 @@ def add_term(
 
 def add_strips(y: Float[Tensor, "b o h w"], rows: Strip, columns: Strip) -> Tensor:
     """Adds `rows` and, transposed, `columns` to `y` in place; `y` must be a fresh result."""
-    result: Tensor = _AddStrips.apply(
-        y, rows.values.to(y.dtype), columns.values.to(y.dtype), rows.first, columns.first
-    )
+    result: Tensor = _AddStrips.apply(y, rows.values, columns.values, rows.first, columns.first)
     return result
 
 
@@ -106,10 +104,12 @@ class _AddStrips(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, rows: Tensor, columns: Tensor, left: int, top: int) -> Tensor:
         ctx.mark_dirty(y)
         ctx.left, ctx.top, ctx.sizes = left, top, (rows.shape[-1], columns.shape[-1])
+        ctx.dtype = rows.dtype
         across, down = Strip(rows, left), Strip(columns, top)
-        if y.shape[0] > 1:  # one pass over the map, then one over the batch
+        if y.shape[0] != 1 or y.dtype != rows.dtype:
+            # One pass over the map, in full precision, then one over the batch.
             term = across.expand(y.shape[-1]) + down.expand(y.shape[-2]).mT
-            return y.add_(term[None].contiguous(memory_format=_format(y)))
+            return y.add_(term[None].to(y.dtype).contiguous(memory_format=_format(y)))
         for view, part in (*across.parts(y[0]), *down.parts(y[0].mT)):
             view.add_(part)
         return y
@@ -118,7 +118,7 @@ class _AddStrips(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if not any(ctx.needs_input_grad[1:3]):
             return grad, None, None, None, None
-        total = _batch_sum(grad)
+        total = _batch_sum(grad).to(ctx.dtype)
         rows = _collapse(total, ctx.left, ctx.sizes[0])
         columns = _collapse(total.mT, ctx.top, ctx.sizes[1])
         return grad, rows, columns, None, None
@@ -138,8 +138,8 @@ def _batch_sum(grad: Float[Tensor, "b o *s"]) -> Float[Tensor, "o *s"]:
     ones = grad.new_ones(b)
     if grad.dim() == 4 and _format(grad) is torch.channels_last:
         rows = grad.permute(0, 2, 3, 1)  # b o h w -> b h w o, a view
-        return (ones @ rows.reshape(b, -1)).view(rows.shape[1:]).permute(2, 0, 1)
-    return (ones @ grad.reshape(b, -1)).view(grad.shape[1:])
+        return (ones @ rows.flatten(1)).view(rows.shape[1:]).permute(2, 0, 1)
+    return (ones @ grad.flatten(1)).view(grad.shape[1:])
 
 
 def _format(y: Tensor) -> torch.memory_format:

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from visionpe.encodings.base import MapEncoding
+from visionpe.encodings.base import MapEncoding, require_batch
 from visionpe.frame import Frame
-from visionpe.grid import grid
+from visionpe.grids import grid
 
 
 def coordinates(
@@ -67,6 +67,7 @@ class AddCoords(MapEncoding):
         self, x: Float[Tensor, "b c h w"], frame: Frame | None = None
     ) -> Float[Tensor, "b d h w"]:
         """The map with its coordinate channels behind it, in the map's dtype."""
+        require_batch(frame, x.shape[0])
         code = coordinates(
             x.shape[-2],
             x.shape[-1],

@@ -14,15 +14,11 @@ from typing_extensions import override
 
 from visionpe.encodings._convolve import Geometry, convolve, precise
 from visionpe.encodings._coordterm import add_strips, add_term, strip
-from visionpe.encodings._coordweight import (
-    add_coord_weight,
-    describe,
-    require_coordinates,
-    reset_coord_weight,
-)
+from visionpe.encodings._coordweight import coordinate_kernel, require_coordinates, reset
+from visionpe.encodings.base import require_batch
 from visionpe.encodings.coord import coordinates
 from visionpe.frame import Frame
-from visionpe.grid import axis
+from visionpe.grids import axis
 
 
 def coord_conv2d(
@@ -62,6 +58,7 @@ def coord_conv2d(
     [[[[-1.0, 0.0], [0.0, 1.0]]]]
     """
     require_coordinates(coord_weight, 2)
+    require_batch(frame, x.shape[0])
     geometry = Geometry.of(weight, stride, padding, dilation, padding_mode)
     y = convolve(x, weight, bias, geometry, groups)
     h, w = x.shape[-2:]
@@ -125,7 +122,6 @@ class CoordConv2d(nn.Conv2d):
         align_corners: bool = False,
         zero_init: bool = True,
     ) -> None:
-        self.zero_init = zero_init
         super().__init__(
             in_channels,
             out_channels,
@@ -139,13 +135,17 @@ class CoordConv2d(nn.Conv2d):
             device,
             dtype,
         )
+        self.radius = radius
         self.align_corners = align_corners
-        add_coord_weight(self, 2 + radius)
+        self.zero_init = zero_init
+        self.coord_weight = coordinate_kernel(self, 2 + radius)
+        reset(self.weight, self.coord_weight, self.bias, zero_init=zero_init)
 
     def reset_parameters(self) -> None:
         """Draws the weights anew, as `nn.Conv2d` does, and the coordinates' as at construction."""
         super().reset_parameters()
-        reset_coord_weight(self)
+        if "coord_weight" in self._parameters:  # the base's constructor resets before it exists
+            reset(self.weight, self.coord_weight, self.bias, zero_init=self.zero_init)
 
     def forward(
         self, x: Float[Tensor, "b c h w"], frame: Frame | None = None
@@ -167,4 +167,6 @@ class CoordConv2d(nn.Conv2d):
 
     @override
     def extra_repr(self) -> str:
-        return describe(self, super().extra_repr(), axes=2)
+        base = super().extra_repr()  # type: ignore[no-untyped-call] # torch has no annotation
+        options = ("radius", "align_corners", "zero_init")
+        return ", ".join([base, *(f"{name}={getattr(self, name)}" for name in options)])

@@ -9,12 +9,8 @@ from typing_extensions import override
 
 from visionpe.encodings._convolve import Geometry, convolve, precise
 from visionpe.encodings._coordterm import add_term
-from visionpe.encodings._coordweight import (
-    add_coord_weight,
-    describe,
-    require_coordinates,
-    reset_coord_weight,
-)
+from visionpe.encodings._coordweight import coordinate_kernel, require_coordinates, reset
+from visionpe.encodings.base import require_batch
 from visionpe.encodings.coord import coordinates
 from visionpe.frame import Frame
 
@@ -47,6 +43,7 @@ def coord_conv1d(
     [[[-0.75, -0.25, 0.25, 0.75]]]
     """
     require_coordinates(coord_weight, 1)
+    require_batch(frame, x.shape[0])
     geometry = Geometry.of(weight, stride, padding, dilation, padding_mode)
     code = coordinates(
         1, x.shape[-1], frame, align_corners=align_corners, device=x.device, dtype=precise(x)
@@ -89,7 +86,6 @@ class CoordConv1d(nn.Conv1d):
         align_corners: bool = False,
         zero_init: bool = True,
     ) -> None:
-        self.zero_init = zero_init
         super().__init__(
             in_channels,
             out_channels,
@@ -103,13 +99,17 @@ class CoordConv1d(nn.Conv1d):
             device,
             dtype,
         )
+        self.radius = radius
         self.align_corners = align_corners
-        add_coord_weight(self, 1 + radius)
+        self.zero_init = zero_init
+        self.coord_weight = coordinate_kernel(self, 1 + radius)
+        reset(self.weight, self.coord_weight, self.bias, zero_init=zero_init)
 
     def reset_parameters(self) -> None:
         """Draws the weights anew, as `nn.Conv1d` does, and the coordinates' as at construction."""
         super().reset_parameters()
-        reset_coord_weight(self)
+        if "coord_weight" in self._parameters:  # the base's constructor resets before it exists
+            reset(self.weight, self.coord_weight, self.bias, zero_init=self.zero_init)
 
     def forward(
         self, x: Float[Tensor, "b c n"], frame: Frame | None = None
@@ -131,4 +131,6 @@ class CoordConv1d(nn.Conv1d):
 
     @override
     def extra_repr(self) -> str:
-        return describe(self, super().extra_repr(), axes=1)
+        base = super().extra_repr()  # type: ignore[no-untyped-call] # torch has no annotation
+        options = ("radius", "align_corners", "zero_init")
+        return ", ".join([base, *(f"{name}={getattr(self, name)}" for name in options)])

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from visionpe.encodings.base import MapEncoding
+from visionpe.encodings.base import MapEncoding, require_batch
 from visionpe.encodings.sinusoid import require_temperature, sinusoid
 from visionpe.frame import Frame
-from visionpe.grid import positions
+from visionpe.grids import positions
 
 
 def sinusoidal2d(
@@ -206,6 +206,7 @@ def _code_for(
     cells: tuple[int, int] | None,
 ) -> Tensor:
     """The code for the map `x`: made in float32 or better, given in the map's dtype."""
+    require_batch(frame, x.shape[0])
     precise = torch.promote_types(x.dtype, torch.float32)
     h, w = x.shape[-2:]
     return sinusoidal2d_code(

@@ -29,6 +29,7 @@ class PointToMap(nn.Module):
     Raises:
         ValueError: if the encoding cannot act on two channels.
 
+    >>> from visionpe import AddCoords
     >>> net = PointToMap(AddCoords(align_corners=True))
     >>> sum(p.numel() for p in net.parameters())
     7553
@@ -93,6 +94,7 @@ class PointToImage(nn.Module):
     Raises:
         ValueError: if `kernel` is even or `multiplier` below 1.
 
+    >>> from visionpe import AddCoords
     >>> sum(p.numel() for p in PointToImage(AddCoords()).parameters())
     9490
     """
@@ -139,6 +141,7 @@ class MapToPoint(nn.Module):
     Raises:
         ValueError: if `pool` is neither.
 
+    >>> from visionpe import AddCoords
     >>> sum(p.numel() for p in MapToPoint(AddCoords()).parameters())
     906
     """

@@ -113,19 +113,11 @@ class StridedMapToPoint(nn.Module):
         if multiplier < 1:
             raise ValueError(f"`multiplier` must be at least 1, but is {multiplier}.")
         c = 16 * multiplier
-        # kernel, stride, whether a BatchNorm follows
-        plan = [
-            (5, 2, 0),
-            (1, 1, 1),
-            (3, 1, 0),
-            (3, 2, 0),
-            (3, 2, 1),
-            (3, 2, 0),
-            (1, 1, 0),
-            (3, 2, 0),
-        ]
+        kernels, strides = (5, 1, 3, 3, 3, 3, 1, 3), (2, 1, 1, 2, 2, 2, 1, 2)
+        norms = (0, 1, 0, 0, 1, 0, 0, 0)  # whether a BatchNorm follows
+        inputs = (1, *[c] * 7)
         layers: list[nn.Module] = []
-        for i, (kernel, stride, norm) in zip([1] + [c] * 7, plan, strict=True):
+        for i, kernel, stride, norm in zip(inputs, kernels, strides, norms, strict=True):
             layers.append(nn.Conv2d(i, c, kernel, stride, padding=kernel // 2))
             layers += [nn.BatchNorm2d(c)] * norm + [nn.ReLU()]
         layers.append(nn.Conv2d(c, 2, 3, padding=1))

@@ -25,7 +25,7 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 _SYNC_STEPS = 50  # several processes agree on the time so often: each agreement is a broadcast
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 # no error: somebody asked for it
     """A signal ended the run after a step, with its checkpoint written.
 
     Attributes:

@@ -1,0 +1,47 @@
+"""What every test runs under: annotations checked, no network, few threads, the same seed."""
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jaxtyping import config, install_import_hook
+
+# Shapes in annotations are checked at each call of these, by beartype.
+CHECKED = [
+    "visionpe.frame",
+    "visionpe.grids",
+    "visionpe.encodings",
+    "visionpe.models",
+    "visionpe.tasks.toy",
+    "visionpe.data.not_so_clevr",
+]
+install_import_hook(CHECKED, "checker.check")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    import torch
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # one worker process a core
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        if self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost"):
+            return connect(self, address)
+        raise OSError(f"A test must not use the network, but connects to {address}.")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """No check of annotations: while a graph is captured, sizes are symbols and no ints."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)

@@ -1,0 +1,207 @@
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.layers import build_sincos2d_pos_embed
+from torch import Tensor
+
+from visionpe import (
+    AppendSinusoidal2d,
+    Frame,
+    MapEncoding,
+    Sinusoidal2d,
+    positions,
+    sinusoid,
+    sinusoidal2d,
+    sinusoidal2d_big_vision,
+    sinusoidal2d_code,
+    sinusoidal2d_mae,
+    sinusoidal2d_timm,
+)
+
+Code = Callable[[Tensor, int], Tensor]
+
+
+def slowly(h: int, w: int, width: int, order: str, last: int) -> Tensor:
+    """One number at a time: `order` names the blocks, `last` is what `k` is divided by."""
+    bands = width // 4
+    code = torch.zeros(width, h, w, dtype=torch.float64)
+    for block, name in enumerate(order.split()):
+        function, axis = (math.sin if name[0] == "s" else math.cos), name[1]
+        for k in range(bands):
+            frequency = 10000.0 ** -(k / last)
+            for i in range(h):
+                for j in range(w):
+                    p = i if axis == "y" else j
+                    code[block * bands + k, i, j] = function(p * frequency)
+    return code
+
+
+@pytest.mark.parametrize(
+    ("function", "order", "fewer"),
+    [
+        (sinusoidal2d, "sy cy sx cx", 0),
+        (sinusoidal2d_timm, "sy sx cy cx", 0),
+        (sinusoidal2d_mae, "sx cx sy cy", 0),
+        (sinusoidal2d_big_vision, "sx cx sy cy", 1),
+    ],
+)
+@pytest.mark.parametrize(("h", "w", "width"), [(5, 7, 16), (1, 3, 8), (14, 9, 64)])
+def test_each_convention_is_its_formula(
+    function: Code, order: str, fewer: int, h: int, w: int, width: int
+) -> None:
+    wanted = slowly(h, w, width, order, width // 4 - fewer)
+    torch.testing.assert_close(function(positions(h, w), width).double(), wanted, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("interleave", "function"), [(True, sinusoidal2d), (False, sinusoidal2d_timm)]
+)
+@pytest.mark.parametrize(("h", "w"), [(14, 14), (7, 12), (1, 9)])
+def test_timm_builds_the_same(interleave: bool, function: Code, h: int, w: int) -> None:
+    theirs = build_sincos2d_pos_embed([h, w], 64, interleave_sin_cos=interleave)
+    ours = function(positions(h, w), 64).flatten(1).mT
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+def test_timms_reversed_coordinates_are_maes_order_transposed() -> None:
+    theirs = build_sincos2d_pos_embed([5, 8], 64, interleave_sin_cos=True, reverse_coord=True)
+    ours = sinusoidal2d_mae(positions(5, 8), 64)  # theirs lists the places column by column
+    torch.testing.assert_close(ours.mT.flatten(1).mT, theirs, rtol=0, atol=1e-6)
+
+
+def test_conventions_differ_as_much_as_codes_can() -> None:
+    points = positions(32, 48)
+    assert (sinusoidal2d(points, 64) - sinusoidal2d_mae(points, 64)).abs().max() > 1.9
+    assert (sinusoidal2d_big_vision(points, 64) - sinusoidal2d_mae(points, 64)).abs().max() > 0.1
+
+
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(h=st.integers(1, 40), w=st.integers(1, 40), quarter=st.integers(1, 17))
+def test_the_separable_build_is_the_general_one(h: int, w: int, quarter: int) -> None:
+    wanted = sinusoidal2d(positions(h, w), 4 * quarter)
+    assert torch.equal(sinusoidal2d_code(h, w, 4 * quarter), wanted)
+    framed = sinusoidal2d_code(h, w, 4 * quarter, Frame.identity(h, w))
+    torch.testing.assert_close(framed, wanted, rtol=0, atol=1e-5)
+
+
+def test_products_of_codes_depend_on_differences_only() -> None:
+    points = positions(6, 9, dtype=torch.float64)
+    code = sinusoidal2d(points, 32).flatten(1)
+    gram = code.mT @ code
+    shifted = sinusoidal2d(points + torch.tensor([3.0, 11.5])[:, None, None], 32).flatten(1)
+    torch.testing.assert_close(shifted.mT @ shifted, gram, rtol=0, atol=1e-10)
+    norms = code.norm(dim=0)
+    torch.testing.assert_close(norms, norms[:1].expand(54), rtol=0, atol=1e-12)
+
+
+def test_a_shift_is_a_rotation_of_each_pair() -> None:
+    here = sinusoid(torch.arange(5, dtype=torch.float64), 8)
+    there = sinusoid(torch.arange(5, dtype=torch.float64) + 3, 8)
+    sin, cos = sinusoid(torch.tensor(3.0, dtype=torch.float64), 8)[..., None]
+    torch.testing.assert_close(there[0], here[0] * cos + here[1] * sin, rtol=0, atol=1e-12)
+    torch.testing.assert_close(there[1], here[1] * cos - here[0] * sin, rtol=0, atol=1e-12)
+
+
+def test_swapping_the_axes_swaps_the_halves_and_changes_the_code() -> None:
+    code = sinusoidal2d(positions(5, 8), 16)
+    swapped = sinusoidal2d(positions(8, 5), 16).mT
+    assert torch.equal(swapped[8:], code[:8])
+    assert torch.equal(swapped[:8], code[8:])
+    assert not torch.equal(swapped, code)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_far_positions_keep_their_code_in_half_precision(dtype: torch.dtype) -> None:
+    far = torch.arange(65_536.0, 65_536 + 4096)
+    exact = sinusoid(far.double(), 64)
+    torch.testing.assert_close(sinusoid(far, 64).double(), exact, rtol=0, atol=1e-7)
+    x = torch.zeros(1, 16, 1, 4096, dtype=dtype)
+    wanted = sinusoidal2d(positions(1, 4096, dtype=torch.float64), 16).to(dtype)
+    assert (Sinusoidal2d()(x)[0].double() - wanted.double()).abs().max() <= torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("module", [Sinusoidal2d(cells=(10, 14)), Sinusoidal2d()])
+def test_a_pixel_has_one_code_in_the_image_a_crop_and_a_flip(module: MapEncoding) -> None:
+    whole = module(torch.zeros(1, 16, 20, 28), Frame.identity(20, 28))[0]
+    frame = Frame.identity(20, 28).crop(3, 5, h=8, w=11)
+    crop = module(torch.zeros(1, 16, 8, 11), frame)[0]
+    torch.testing.assert_close(crop, whole[:, 3:11, 5:16], rtol=0, atol=2e-6)
+    flip = module(torch.zeros(1, 16, 20, 28), Frame.identity(20, 28).hflip())[0]
+    torch.testing.assert_close(flip, whole.flip(-1), rtol=0, atol=2e-6)
+
+
+def test_with_fixed_cells_a_pixel_has_one_code_at_every_scale() -> None:
+    frame = Frame.identity(20, 28)
+    zoomed = frame.resize(60, 84)  # the middle of three fine cells lies on a coarse one's centre
+    coarse = Sinusoidal2d(cells=(10, 14))(torch.zeros(1, 16, 20, 28), frame)
+    fine = Sinusoidal2d(cells=(10, 14))(torch.zeros(1, 16, 60, 84), zoomed)[..., 1::3, 1::3]
+    torch.testing.assert_close(fine, coarse, rtol=0, atol=2e-6)
+    free = Sinusoidal2d()(torch.zeros(1, 16, 60, 84), zoomed)[..., 1::3, 1::3]
+    assert (free - coarse).abs().max() > 0.5  # without them, cells are the map's own
+
+
+def test_modules_add_and_append_the_same_code() -> None:
+    x = torch.randn(2, 16, 5, 7)
+    code = sinusoidal2d_code(5, 7, 16)
+    assert torch.equal(Sinusoidal2d()(x), x + code)
+    appended = AppendSinusoidal2d(16)(x)
+    assert torch.equal(appended[:, :16], x)
+    assert torch.equal(appended[:, 16:], code.expand(2, -1, -1, -1))
+    assert AppendSinusoidal2d(16).out_channels(3) == 19
+    assert Sinusoidal2d().out_channels(16) == 16
+    assert Sinusoidal2d()(x.bfloat16()).dtype == torch.bfloat16
+    frames = Frame.stack([Frame.identity(5, 7)] * 2)
+    torch.testing.assert_close(AppendSinusoidal2d(16)(x, frames), appended, rtol=0, atol=1e-6)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_it_exports_with_open_sizes() -> None:
+    size = {2: torch.export.Dim("h", min=2, max=64), 3: torch.export.Dim("w", min=2, max=64)}
+    program = torch.export.export(
+        Sinusoidal2d(), (torch.zeros(1, 8, 5, 7),), dynamic_shapes=(size,)
+    )
+    x = torch.randn(1, 8, 11, 6)
+    assert torch.equal(program.module()(x), Sinusoidal2d()(x))
+
+
+def test_their_reprs_are_the_calls_that_make_them() -> None:
+    for module in (Sinusoidal2d(cells=(2, 3)), AppendSinusoidal2d(8, temperature=100)):
+        assert repr(eval(repr(module))) == repr(module)  # noqa: S307 - our own text
+
+
+WIDTH = (
+    "`width` (the number of channels) must be a multiple of 4, but is {}. "
+    "Two axes have a sine and a cosine each."
+)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Sinusoidal2d()(torch.zeros(1, 6, 3, 4)), WIDTH.format(6)),
+        (lambda: AppendSinusoidal2d(0), WIDTH.format(0)),
+        (lambda: sinusoidal2d(positions(2, 3), 7), WIDTH.format(7)),
+        (lambda: Sinusoidal2d().out_channels(2), WIDTH.format(2)),
+        (
+            lambda: sinusoid(torch.zeros(3), 5),
+            "`width` must be an even number of at least 2, but is 5.",
+        ),
+        (lambda: Sinusoidal2d(temperature=0), "`temperature` must be positive, but is 0."),
+        (
+            lambda: AppendSinusoidal2d(4, temperature=-1),
+            "`temperature` must be positive, but is -1.",
+        ),
+        (
+            lambda: Sinusoidal2d(cells=(0, 4)),
+            "`cells` must be at least 1 cell an axis, but is (0, 4).",
+        ),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
+        make()
+    assert str(caught.value) == message

@@ -1,0 +1,115 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from visionpe import AddCoords
+from visionpe.data.not_so_clevr import Images, images
+from visionpe.models.sampled_softmax import CellSampler
+from visionpe.models.toy import MapToPoint, PointToImage, PointToMap
+from visionpe.tasks.toy import (
+    CoordinateClassification,
+    CoordinateRegression,
+    CoordinateRendering,
+    one_hot,
+)
+
+
+def batch(n: int = 5) -> Images:
+    return Images(*(part[100 : 100 + n] for part in images()))
+
+
+class Oracle(nn.Module):
+    """Answers with given logits."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, points: Tensor) -> Tensor:
+        return self.logits
+
+
+def test_the_full_loss_is_the_cross_entropy_of_the_centres_cell() -> None:
+    points, pictures = batch()
+    task = CoordinateClassification(PointToMap(AddCoords()))
+    cells = (points[:, 0] * 64 + points[:, 1]).long()
+    wanted = F.cross_entropy(task.network(points), cells)
+    assert torch.equal(task.loss(points, pictures), wanted)
+    assert torch.equal(task.measures(points, pictures)["nll"], wanted)
+
+
+def test_the_sampled_loss_comes_close_to_the_full_one() -> None:
+    points, pictures = batch(40)
+    network = PointToMap(AddCoords(align_corners=True), scaled=True)
+    full = CoordinateClassification(network)
+    sampled = CoordinateClassification(network, CellSampler(near=600, anywhere=1800))
+    sampled.network.load_state_dict(full.network.state_dict())
+    torch.testing.assert_close(
+        sampled.loss(points, pictures), full.loss(points, pictures), rtol=0.05, atol=0.05
+    )
+
+
+def test_accuracy_counts_the_largest_of_all_cells() -> None:
+    points, pictures = batch(4)
+    right = F.one_hot((points[:, 0] * 64 + points[:, 1]).long(), 4096).float()
+    right[0] = right[0].roll(1)  # one cell off
+    task = CoordinateClassification(Oracle(right))
+    assert task.measures(points, pictures)["accuracy"] == 0.75
+
+
+def test_the_overlap_of_a_square_with_itself_is_one_and_with_its_neighbour_less() -> None:
+    points, pictures = batch(2)
+    squares = pictures.flatten(1).float()
+    task = CoordinateRendering(Oracle(squares * 20 - 10))
+    assert task.measures(points, pictures)["iou"] == 1
+    shifted = CoordinateRendering(Oracle((squares * 20 - 10).roll(1, -1)))
+    assert shifted.measures(points, pictures)["iou"].item() == pytest.approx(72 / 90)
+    blank = CoordinateRendering(Oracle(torch.zeros(2, 4096)))
+    assert blank.measures(points, pictures)["iou"] == 0
+
+
+def test_regression_errors_are_in_cells_whatever_the_net_is_trained_on() -> None:
+    points, pictures = batch(3)
+    for scaled in (False, True):
+        answer = points + torch.tensor([3.0, 4.0])
+        task = CoordinateRegression(
+            Oracle(answer * 2 / 63 - 1 if scaled else answer), scaled=scaled
+        )
+        measures = task.measures(points, pictures)
+        assert measures["pixel_error"].item() == pytest.approx(5, rel=1e-5)
+        loss = task.loss(points, pictures).item()
+        assert loss == pytest.approx(12.5 * (2 / 63) ** 2 if scaled else 12.5, rel=1e-5)
+
+
+def test_the_regressions_input_has_one_cell_set() -> None:
+    points, pictures = batch(3)
+    maps = one_hot(points, pictures)
+    assert maps.shape == (3, 1, 64, 64)
+    assert maps.flatten(1).sum(-1).tolist() == [1, 1, 1]
+    assert [maps[i, 0, int(y), int(x)].item() for i, (y, x) in enumerate(points)] == [1, 1, 1]
+
+
+def test_l2_is_the_sum_of_squared_kernels_without_biases() -> None:
+    for network in (PointToMap(AddCoords()), PointToImage(AddCoords())):
+        plain = CoordinateClassification(network)
+        penalised = CoordinateClassification(network, l2=0.5)
+        penalised.log = plain.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+        loss, with_l2 = plain.training_step(batch(), 0), penalised.training_step(batch(), 0)
+        kernels = sum(p.square().sum() for p in network.parameters() if p.dim() > 1)
+        torch.testing.assert_close(with_l2 - loss, 0.5 * torch.as_tensor(kernels))
+
+
+def test_a_negative_l2_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^`l2` must be at least 0, but is -1.0.$"):
+        CoordinateRegression(MapToPoint(AddCoords()), l2=-1.0)
+
+
+def test_mean_pooling_cannot_tell_places_apart() -> None:
+    """The negative control: an affine map and a mean see the one set cell only as a sum."""
+    points, pictures = batch(5)
+    maps = one_hot(points, pictures) * 1e4  # so bright that it outshines the border
+    answers = MapToPoint(AddCoords(), pool="mean")(maps)
+    torch.testing.assert_close(answers, answers[:1].expand(5, 2), rtol=1e-5, atol=0)
+    answers = MapToPoint(AddCoords(), pool="max")(maps)
+    assert (answers - answers[:1]).abs().amax(0).min() > 1e-2

@@ -1,0 +1,24 @@
+"""Figures: functions of tensors that return `(figure, axes)`; `png` makes a file of a figure."""
+
+from visionpe.plots.errors import Errors, Moved, displacements, error_maps
+from visionpe.plots.predicted import Single, Summed, single, summed
+from visionpe.plots.progress import Curve, training_curves
+from visionpe.plots.split import split, splits
+from visionpe.plots.style import png, style
+
+__all__ = [
+    "Curve",
+    "Errors",
+    "Moved",
+    "Single",
+    "Summed",
+    "displacements",
+    "error_maps",
+    "png",
+    "single",
+    "split",
+    "splits",
+    "style",
+    "summed",
+    "training_curves",
+]
