@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -94,12 +96,13 @@ def test_float64_is_kept() -> None:
     ],
 )
 def test_sizes_below_one_are_refused(h: int, w: int, message: str) -> None:
-    for make in (
+    makers: tuple[Callable[[], torch.Tensor], ...] = (
         lambda: positions(h, w),
         lambda: positions(h, w, Frame.identity(3, 3)),
         lambda: grid(h, w, Frame.identity(3, 3)),
         lambda: inside(h, w, Frame.identity(3, 3)),
-    ):
+    )
+    for make in makers:
         with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
             make()
         assert str(caught.value) == message
@@ -119,3 +122,16 @@ def test_the_grid_compiles_and_exports_with_open_sizes() -> None:
     program = torch.export.export(Coordinates(), (torch.zeros(1, 1, 5, 7),), dynamic_shapes=(size,))
     x = torch.zeros(1, 1, 11, 6)
     assert torch.equal(program.module()(x), Coordinates()(x))
+
+
+def test_dinov3_and_detr_coordinates_are_functions_of_the_grid() -> None:
+    h, w = 6, 9
+    size = torch.tensor([h, w]).view(2, 1, 1)
+    index = torch.stack(torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"))
+    dinov3 = 2 * ((index + 0.5) / size) - 1
+    torch.testing.assert_close(grid(h, w), dinov3, rtol=0, atol=1e-6)
+    ones = torch.ones(h, w)
+    counts = torch.stack([ones.cumsum(0), ones.cumsum(1)])  # DETR counts valid cells from 1
+    detr = counts / counts[:, -1:, -1:] * 2 * torch.pi
+    ours = 2 * torch.pi * (positions(h, w) + 1) / size
+    torch.testing.assert_close(ours, detr, rtol=0, atol=1e-6)

@@ -1,14 +1,8 @@
 """What the tests of the command line share."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(
-    0, str(Path(__file__).parent)
-)  # for the class paths `tiny.Tiny` and `tiny.TinyData`
-
 from command import Visionpe
 
 

@@ -42,7 +42,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(visionpe: Visionpe, path: Path | str, *words: str, verb: str = "test") -> tuple[int, str]:
     data = ("--data", "tiny.TinyData", "--trainer.accelerator", "cpu")
-    return visionpe(verb, "--ckpt_path", str(path), *data, *words)
+    outcome: tuple[int, str] = visionpe(verb, "--ckpt_path", str(path), *data, *words)
+    return outcome
 
 
 def test_a_checkpoint_knows_its_model(trained: Path, visionpe: Visionpe) -> None:

@@ -11,7 +11,7 @@ def test_there_is_one_image_for_each_place_and_it_is_a_9x9_square() -> None:
     data = images()
     assert len(data.points) == len(data.images) == 3136
     assert len(data.points.unique(dim=0)) == 3136
-    assert (data.points.min(), data.points.max()) == (4, 59)
+    assert [data.points.min().item(), data.points.max().item()] == [4, 59]
     y, x = 30, 4
     image = data.images[(data.points == torch.tensor([y, x])).all(-1)][0, 0]
     assert image.sum() == 81
@@ -30,9 +30,7 @@ def test_the_quadrant_is_the_lower_right_one() -> None:
 def test_the_uniform_split_is_drawn_in_the_released_codes_order() -> None:
     """x slowest, then y, one draw each: another order gives other images, with the same count."""
     generator = np.random.RandomState(20202)
-    held = [
-        [y, x] for x in range(4, 60) for y in range(4, 60) if generator.random_sample() < 0.25
-    ]
+    held = [[y, x] for x in range(4, 60) for y in range(4, 60) if generator.random_sample() < 0.25]
     assert images().points[held_out("uniform")].tolist() == held
 
 

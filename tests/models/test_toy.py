@@ -41,7 +41,7 @@ def test_parameter_counts_are_the_papers() -> None:
 def convolutions(net: PointToMap, points: Tensor) -> Tensor:
     """The classification net as the paper draws it: 1x1 convolutions over the tiled canvas."""
     assert net.encoding is not None
-    x = net.encoding(points[:, :, None, None].expand(-1, -1, *net.size))
+    x: Tensor = net.encoding(points[:, :, None, None].expand(-1, -1, *net.size))
     for layer in net.layers:
         if isinstance(layer, nn.Linear):
             x = nn.functional.conv2d(x, layer.weight[:, :, None, None], layer.bias)
@@ -107,6 +107,7 @@ def test_a_transposed_same_convolution_is_the_transpose_of_the_same_convolution(
         padded = nn.functional.pad(y, [surplus // 2, surplus - surplus // 2] * 2)
         forward = nn.functional.conv2d(padded, layer.weight, stride=2)
         x = torch.randn_like(forward)
+        assert layer.bias is not None
         back = layer(x) - layer.bias[:, None, None]
         torch.testing.assert_close((forward * x).sum(), (y * back).sum(), rtol=1e-4, atol=1e-4)
 

@@ -131,27 +131,40 @@ def test_times_between_checkpoints_that_cannot_be_are_refused(
         LastCheckpoint(**options)
 
 
-def test_the_command_line_itself_survives_a_kill(
-    tmp_path: Path, runs: tuple[Path, dict[str, Any]]
-) -> None:
-    root, _ = runs
-    (tmp_path / "tiny.yaml").write_text((root / "whole" / "tiny.yaml").read_text())
-    command = [sys.executable, "-m", "visionpe", "fit", "--config", "tiny.yaml"]
-    places = [str(HERE.parent / "cli"), str(HERE.parents[1])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
-    first = subprocess.Popen(
-        command, cwd=tmp_path, env=environment | {"TINY_SIGNAL": "19:14"}, stdout=subprocess.DEVNULL
+def test_the_classification_of_the_readme_survives_a_kill_from_outside(tmp_path: Path) -> None:
+    """The configuration itself, through the command line: sampled cells, one cycle, validation."""
+    (tmp_path / "short.yaml").write_text(
+        "trainer: {max_steps: 40, val_check_interval: 15, limit_val_batches: 2, callbacks: ["
+        "{class_path: visionpe.tasks.callbacks.LastCheckpoint, init_args: {steps: 12}}, tiny.Signal]}\n"
+        "lr_scheduler: {init_args: {total_steps: 40}}\n"
     )
-    while _state(first.pid) != "T":  # it stops itself in step 14, after a checkpoint at 12
+    config = HERE.parents[1] / "configs" / "coord_toy" / "classification.yaml"
+    words = ["--config", str(config), "--config", "short.yaml", "--run.name", "tiny"]
+    command = [sys.executable, "-m", "visionpe", "fit", *words, "--run.dir"]
+    places = [str(HERE.parent), str(HERE.parents[1])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"}
+
+    def start(folder: str, kill: str = "") -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [*command, f"{folder}/runs"],
+            cwd=tmp_path,
+            env=environment | {"TINY_SIGNAL": kill},
+            stdout=subprocess.DEVNULL,
+        )
+
+    whole, first = start("whole"), start("stopped", f"{signal.SIGSTOP:d}:32")
+    while _state(first.pid) != "T":  # it stops itself in step 32, after a checkpoint at 24
         assert first.poll() is None
         time.sleep(0.05)
     first.send_signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
-    assert last(tmp_path)["global_step"] == 12
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL)
-    whole, stopped = last(root / "whole"), last(tmp_path)
-    assert same(whole["state_dict"], stopped["state_dict"])
-    assert same(whole["optimizer_states"], stopped["optimizer_states"])
+    assert last(tmp_path / "stopped")["global_step"] == 24
+    assert start("stopped").wait() == 0
+    assert whole.wait() == 0
+    unkilled, resumed = last(tmp_path / "whole"), last(tmp_path / "stopped")
+    assert unkilled["global_step"] == 40
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
+        assert same(unkilled[part], resumed[part]), part
 
 
 def _state(pid: int) -> str:

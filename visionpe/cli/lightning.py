@@ -8,6 +8,7 @@ import lightning as L
 import yaml
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 from visionpe.cli import checkpoints, defaults
 from visionpe.cli.files import ConfigFiles
@@ -162,6 +163,18 @@ class VisionPECLI(LightningCLI):
             if not str(error).startswith("Error(s) in loading state_dict"):
                 raise
             raise checkpoints.misfit(arguments.get("ckpt_path"), str(error)) from error
+
+    @staticmethod
+    def configure_optimizers(
+        lightning_module: L.LightningModule, optimizer: Any, lr_scheduler: Any = None
+    ) -> Any:
+        """As Lightning's, but a schedule that torch counts in batches is stepped at each batch."""
+        if not isinstance(lr_scheduler, OneCycleLR | CyclicLR):
+            return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"},
+        }
 
     def finish(self) -> None:
         """Marks a run that trained to its end as done."""

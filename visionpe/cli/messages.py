@@ -69,6 +69,9 @@ def _class(key: str, message: str) -> str:
         near = _near(found[2], [name for name, kind in module.items() if isinstance(kind, type)])
         return f"{must} {found[1]} has no class {found[2]!r}.{near}"
     if found := re.search(r"Expected a dot import path string: (.*)", message):
+        if found[1] == "None":
+            last = key.rpartition(".")[2]
+            return f"{must} is null on the command line. Write `{last}: null` in a YAML file."
         near = _near_class(found[1], message)
         remedy = near or " Give its class path, such as package.module.Class."
         return f"{must} none is known as {found[1]!r}.{remedy}"

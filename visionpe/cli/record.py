@@ -93,17 +93,36 @@ class Record(L.Callback):
 
 @final
 class EpochLines(L.Callback):
-    """One line per epoch with what was logged: for files and pipes, where a bar would be a mess."""
+    """One line per epoch and validation: for files and pipes, where a bar would be a mess."""
+
+    def __init__(self) -> None:
+        self._before: set[str] = set()
+        self._validated: set[str] | None = None  # the names that validation logs, once known
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Prints the epoch's metrics."""
+        names = set(trainer.callback_metrics) - (self._validated or set())
+        self._print(trainer, f"epoch {trainer.current_epoch}", names)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Notes what there is before the first validation."""
+        if self._validated is None:
+            self._before = set(trainer.callback_metrics)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Prints the validation's metrics."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        if self._validated is None:
+            self._validated = set(trainer.callback_metrics) - self._before
+        self._print(trainer, "validation", self._validated)
+
+    @staticmethod
+    def _print(trainer: L.Trainer, what: str, names: set[str]) -> None:
         if trainer.is_global_zero:
-            metrics = trainer.progress_bar_metrics or trainer.callback_metrics
+            metrics = {k: v for k, v in trainer.callback_metrics.items() if k in names}
             text = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
-            print(
-                f"epoch {trainer.current_epoch}  step {trainer.global_step}  {text}".rstrip(),
-                flush=True,
-            )
+            print(f"{what}  step {trainer.global_step}  {text}".rstrip(), flush=True)
 
 
 def _version(name: str) -> str | None:

@@ -77,7 +77,7 @@ def _report(folders: list[str], out: Path, command: list[str]) -> int:
     from visionpe import report
 
     report.check_folder(out)
-    runs = []
+    runs: list[Run] = []
     for folder in folders:
         run = load_run(folder)
         if run.files.path in [known.files.path for known in runs]:
@@ -92,7 +92,8 @@ def _make(files: "Files", file: Path) -> "ToyTask":
     import torch
     from jsonargparse import ArgumentError, ArgumentParser
 
-    from visionpe.cli import kept, modules
+    from visionpe.cli import kept, modules, noise
+    from visionpe.report.measures import MEASURES
     from visionpe.tasks.toy import ToyTask
 
     modules.load()
@@ -106,13 +107,19 @@ def _make(files: "Files", file: Path) -> "ToyTask":
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(ToyTask, "model", required=True)
     try:
-        with torch.random.fork_rng(devices=[]):  # making a network draws its first weights
+        # Making a network draws its first weights; the noise is of jsonargparse's old names.
+        with torch.random.fork_rng(devices=[]), noise.quiet(scoring=True):
             task: ToyTask = parser.instantiate_classes(parser.parse_object({"model": model})).model
     except (ArgumentError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"The model of the checkpoint {file}, {_name(model)}, cannot be made: "
             f"{_first_line(error)}. A report shows the tasks of visionpe.tasks.toy."
         ) from error
+    if type(task).__name__ not in MEASURES:
+        raise ConfigError(
+            f"The run {files.path} must be of one of the tasks {', '.join(MEASURES)}, but is of "
+            f"{type(task).__name__}."
+        )
     return task
 
 

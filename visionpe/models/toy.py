@@ -4,6 +4,7 @@ Layer by layer as in the paper and its released code. The encoding is an argumen
 is a test bench for any other: with `AddCoords(align_corners=True)` it is the paper's.
 """
 
+import math
 from itertools import pairwise
 from typing import Literal
 
@@ -120,6 +121,25 @@ class PointToImage(nn.Module):
             layers += [nn.Conv2d(i, o, kernel, padding="same"), nn.ReLU()]
         self.paint = nn.Sequential(*layers[:-1])
 
+    @torch.no_grad()
+    def start_from_prior(self, painted: int) -> None:
+        """Starts the painting part where it can learn, which He's draw alone seldom does.
+
+        Not the paper's. The last bias becomes the log-odds of the painted cells, so that the first
+        steps need not learn that most cells are empty; and the first kernel is multiplied by
+        `sqrt(h w)`, its input being a probability that averages `1 / (h w)`.
+
+        Args:
+            painted: cells of an image that are 1.
+        """
+        h, w = self.locate.size
+        first, last = self.paint[0], self.paint[-1]
+        assert isinstance(first, nn.Conv2d)
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        first.weight.mul_((h * w) ** 0.5)
+        last.bias.fill_(math.log(painted / (h * w - painted)))
+
     def forward(self, points: Float[Tensor, "b 2"]) -> Float[Tensor, "b n"]:
         """Logits of the image's cells, in reading order."""
         where = self.locate(points).softmax(-1)
@@ -162,6 +182,17 @@ class MapToPoint(nn.Module):
             nn.Conv2d(8, 8, 3, padding=1),
             nn.Conv2d(8, 2, 3, padding=1),
         )
+
+    @torch.no_grad()
+    def shrink_last(self, scale: float) -> None:
+        """Multiplies the last kernel, so that the set cell's own answer decides the pool early on.
+
+        Not the paper's. All before the pool is affine: with large outputs some border cell has the
+        largest, the set cell gets no gradient, and the net answers the same place for all.
+        """
+        last = self.layers[-1]
+        assert isinstance(last, nn.Conv2d)
+        last.weight.mul_(scale)
 
     def forward(self, image: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2"]:
         """The place `(y, x)`, in whatever unit the net was trained on."""

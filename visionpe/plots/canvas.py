@@ -66,9 +66,10 @@ def outline(
     upright = [[(b - 0.5, a - 1.5), (b - 0.5, a - 0.5)] for a, b in zip(y, x, strict=True)]
     y, x = np.nonzero(framed[1:] != framed[:-1])
     level = [[(b - 1.5, a - 0.5), (b - 0.5, a - 0.5)] for a, b in zip(y, x, strict=True)]
-    ax.add_collection(
-        LineCollection(upright + level, colors=colour, linewidths=width, capstyle="projecting")
-    )
+    for shade, points in (("white", 3 * width), (colour, width)):  # to be seen on dark colours too
+        ax.add_collection(
+            LineCollection(upright + level, colors=shade, linewidths=points, capstyle="projecting")
+        )
 
 
 def _ticks(n: int) -> list[int]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELLS = (0, 1, 2, 4, 8, 16, 32)  # between cells: the first class is 0 alone
-PLACES = (0, 0.25, 0.5, 1, 2, 4, 8)  # of places between cells
+PLACES = (0, 0.25, 0.5, 1, 2, 4, 8, 16, 32)  # of places between cells
 SHARES = (0, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9, 1)  # of missed overlap
 _EVERY = 4  # arrows: one in four a row and a column
 
@@ -118,7 +118,7 @@ def displacements(
                 y, x = row.points[part & shown].T.numpy()
                 dy, dx = (row.places - row.points)[part & shown].T.numpy()
                 ax.quiver(
-                    x, y, dx, dy, color=colour, angles="xy", scale_units="xy", scale=1, width=0.005
+                    x, y, dx, dy, color=colour, angles="xy", scale_units="xy", scale=1, width=0.004
                 )
                 ax.plot(x, y, ".", color=colour, markersize=2.5)
             canvas.cells(ax, h, w)

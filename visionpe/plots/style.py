@@ -10,7 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 INK, GREY, FAINT = "#1a1a1a", "#6b6b6b", "#ececec"
@@ -20,7 +20,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 _AMOUNT = ("#ffffff", "#cfe1f2", "#93c4df", "#4a97c9", "#1764ab", "#08306b")
 _ERROR = ("#ffffff", "#fee0b6", "#fdae6b", "#ee7038", "#c7351a", "#8b0f0a", "#4d0000")
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.titlesize": 9,
@@ -52,14 +52,14 @@ STYLE: dict[str, Any] = {
 }
 
 
-def amounts() -> "LinearSegmentedColormap":
+def amounts() -> "Colormap":
     """Colours of amounts: white for nothing, then darker and darker blue."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("amounts", _AMOUNT)
 
 
-def errors() -> "LinearSegmentedColormap":
+def errors() -> "Colormap":
     """Colours of errors: white for none, orange to dark red; `FAINT` where nothing is known."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -102,9 +102,9 @@ def own(ax: "Axes | None", width: float, height: float) -> tuple["Figure", "Axes
     if ax is None:
         figure, axes = panels(1, 1, width=width, height=height - 0.35)
         return figure, axes[0, 0]
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    return figure, ax
+    parent = ax.get_figure(root=True)
+    assert parent is not None
+    return parent, ax
 
 
 def name_row(ax: "Axes", name: str) -> None:
@@ -125,7 +125,7 @@ def name_row(ax: "Axes", name: str) -> None:
 
 
 def png(figure: "Figure", *, dpi: int = 160) -> bytes:
-    """A figure as a PNG file; the same figure gives the same bytes.
+    """A figure as a PNG file; the same drawing gives the same bytes.
 
     Args:
         figure: of any function of this package.
@@ -133,5 +133,6 @@ def png(figure: "Figure", *, dpi: int = 160) -> bytes:
     """
     file = BytesIO()
     with style():
+        figure.draw_without_rendering()  # a legend outside the axes takes two passes to settle
         figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
     return file.getvalue()

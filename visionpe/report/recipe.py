@@ -59,7 +59,10 @@ class Recipe:
         self._network = part(self._task.get("network")) or Part("unknown", {})
         self._data = data or Part("unknown", {})
         self._optimizer = part(config.get("optimizer"))
-        self._epochs = (config.get("trainer") or {}).get("max_epochs")
+        self._schedule = part(config.get("lr_scheduler"))
+        trainer = config.get("trainer") or {}
+        limits = {unit: trainer.get(f"max_{unit}") for unit in ("epochs", "steps")}
+        self._limits = {unit: limit for unit, limit in limits.items() if limit and limit > 0}
         self.seed = config.get("seed_everything")
 
     @property
@@ -97,14 +100,21 @@ class Recipe:
             words.append(f"L2 {self._task['l2']:g}")
         if "batch_size" in self._data.arguments:
             words.append(f"batch {self._data.arguments['batch_size']}")
-        if self._epochs:
-            words.append(f"at most {self._epochs} epochs")
+        if self._schedule:
+            words.append(self._schedule.name)
+        words += [f"at most {limit:,} {unit}" for unit, limit in self._limits.items()]
         return ", ".join(words)
 
     @property
     def departures(self) -> list[str]:
         """Each way in which the recipe is not the paper's, as words."""
-        found = (self._loss(), self._inputs(), self._optimiser(), self._batch())
+        found = (
+            self._loss(),
+            self._inputs(),
+            self._optimiser(),
+            self._rate(),
+            self._batch(),
+        )
         return [words for words in found if words]
 
     def _loss(self) -> str:
@@ -137,7 +147,18 @@ class Recipe:
         mine = [found.name, f"weight decay {decay:g}" if decay else "", f"L2 {l2:g}" if l2 else ""]
         mine += [f"betas {betas}"] if betas != _BETAS else []
         theirs = f"Adam with L2 {asked:g}" if self.task in _L2 else "Adam"
-        return f"{' with '.join(word for word in mine if word)}: the paper has {theirs}"
+        words = [word for word in mine if word]
+        return f"{words[0]} {self._settings(words[1:])}: the paper has {theirs}"
+
+    @staticmethod
+    def _settings(words: list[str]) -> str:
+        return f"with {' and '.join(words)}" if words else "without L2"
+
+    def _rate(self) -> str:
+        # The paper lowers the rate of its baselines in steps, and not that of CoordConv.
+        if self._schedule is None or self._schedule.name == "StepLR":
+            return ""
+        return f"learning rate by {self._schedule.name}: not the paper's schedule"
 
     def _batch(self) -> str:
         size, asked = self._data.arguments.get("batch_size"), _BATCH.get(self.task)

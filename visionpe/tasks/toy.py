@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from visionpe.models.sampled_softmax import CellSampler
-from visionpe.models.toy import he_normal_
+from visionpe.models.toy import MapToPoint, PointToImage, he_normal_
 
 Batch = tuple[Float[Tensor, "b 2"], UInt8[Tensor, "b 1 h w"]]
+SQUARE = 81  # painted cells of an image
 _PARTS = ("train", "test")
 
 
@@ -151,14 +152,30 @@ class CoordinateRendering(ToyTask):
     Args:
         network: from points `b 2` to logits of all cells.
         l2: weight of the sum of the squared kernels in the loss.
+        prior: start from the share of painted cells (`PointToImage.start_from_prior`), which is
+            not the paper's; the loss is summed over cells, as the paper's is.
+
+    Raises:
+        TypeError: if `prior` is set for another network than `PointToImage`.
     """
 
     monitor = "train/nll"
 
+    def __init__(self, network: nn.Module, l2: float = 0.0, prior: bool = False) -> None:
+        super().__init__(network, l2)
+        if prior:
+            if not isinstance(network, PointToImage):
+                raise TypeError(
+                    f"`network` must be a PointToImage to start from the prior, but is a "
+                    f"{type(network).__name__}. Set `prior: false`."
+                )
+            network.start_from_prior(SQUARE)
+
     @override
     def loss(self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]) -> Tensor:
         logits: Tensor = self.network(points)
-        return F.binary_cross_entropy_with_logits(logits, images.flatten(1).to(logits.dtype))
+        target = images.flatten(1).to(logits.dtype)
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(logits)
 
     @override
     def measures(
@@ -181,18 +198,42 @@ class CoordinateRegression(ToyTask):
         network: from maps `b 1 h w` to places `b 2`.
         l2: weight of the sum of the squared kernels in the loss.
         scaled: train on places in [-1, 1], where the coordinates lie; the paper trains on cells.
+        brightness: value of the set cell, 1 in the paper.
+        last_scale: multiplies the last kernel at the start (`MapToPoint.shrink_last`), 1 in the
+            paper.
+
+    Raises:
+        ValueError: if `brightness` is not positive.
+        TypeError: if `last_scale` is not 1 for another network than `MapToPoint`.
     """
 
     monitor = "train/pixel_error"
 
-    def __init__(self, network: nn.Module, l2: float = 0.0, scaled: bool = False) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        l2: float = 0.0,
+        scaled: bool = False,
+        brightness: float = 1.0,
+        last_scale: float = 1.0,
+    ) -> None:
         super().__init__(network, l2)
+        if not brightness > 0:
+            raise ValueError(f"`brightness` must be positive, but is {brightness}.")
+        if last_scale != 1:
+            if not isinstance(network, MapToPoint):
+                raise TypeError(
+                    f"`network` must be a MapToPoint to have its last kernel scaled, but is a "
+                    f"{type(network).__name__}. Set `last_scale: 1.0`."
+                )
+            network.shrink_last(last_scale)
         self.scaled = scaled
+        self.brightness = brightness
 
     @override
     def loss(self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]) -> Tensor:
         target = self._scale(points, images) if self.scaled else points
-        return F.mse_loss(self.network(one_hot(points, images)), target)
+        return F.mse_loss(self.network(self.brightness * one_hot(points, images)), target)
 
     @override
     def measures(
@@ -205,7 +246,7 @@ class CoordinateRegression(ToyTask):
         self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]
     ) -> Float[Tensor, "b 2"]:
         """The network's answers in cells."""
-        answer: Tensor = self.network(one_hot(points, images))
+        answer: Tensor = self.network(self.brightness * one_hot(points, images))
         last = answer.new_tensor(images.shape[-2:]) - 1
         return (answer + 1) / 2 * last if self.scaled else answer
 

@@ -7,6 +7,7 @@ from visionpe import AddCoords
 from visionpe.data.not_so_clevr import Images, images
 from visionpe.models.sampled_softmax import CellSampler
 from visionpe.models.toy import MapToPoint, PointToImage, PointToMap
+from visionpe.models.toy_baselines import StridedMapToPoint
 from visionpe.tasks.toy import (
     CoordinateClassification,
     CoordinateRegression,
@@ -109,7 +110,57 @@ def test_mean_pooling_cannot_tell_places_apart() -> None:
     """The negative control: an affine map and a mean see the one set cell only as a sum."""
     points, pictures = batch(5)
     maps = one_hot(points, pictures) * 1e4  # so bright that it outshines the border
-    answers = MapToPoint(AddCoords(), pool="mean")(maps)
-    torch.testing.assert_close(answers, answers[:1].expand(5, 2), rtol=1e-5, atol=0)
+    answers = MapToPoint(AddCoords(), pool="mean").double()(maps.double())
+    torch.testing.assert_close(answers, answers[:1].expand(5, 2), rtol=0, atol=1e-10)
     answers = MapToPoint(AddCoords(), pool="max")(maps)
     assert (answers - answers[:1]).abs().amax(0).min() > 1e-2
+
+
+def test_the_prior_start_paints_the_right_share_of_cells() -> None:
+    network = PointToImage(AddCoords(align_corners=True), scaled=True)
+    CoordinateRendering(network, prior=True)
+    first, last = network.paint[0], network.paint[-1]
+    assert isinstance(first, nn.Conv2d)
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    assert torch.sigmoid(last.bias).item() == pytest.approx(81 / 4096, rel=1e-4)
+    assert first.weight.std() > 20  # He's sqrt(2), times 64
+
+
+def test_the_regressions_start_is_scaled_and_its_cell_bright() -> None:
+    points, pictures = batch(2)
+    torch.manual_seed(0)
+    task = CoordinateRegression(MapToPoint(AddCoords()), brightness=8.0, last_scale=0.01)
+    torch.manual_seed(0)
+    plain = CoordinateRegression(MapToPoint(AddCoords()))
+    torch.testing.assert_close(
+        task.network(one_hot(points, pictures)), plain.network(one_hot(points, pictures)) * 0.01
+    )
+    bright = task.network(8 * one_hot(points, pictures))
+    assert torch.equal(task.places(points, pictures), bright)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: CoordinateRendering(PointToMap(AddCoords()), prior=True),
+            "`network` must be a PointToImage to start from the prior, but is a PointToMap. "
+            "Set `prior: false`.",
+        ),
+        (
+            lambda: CoordinateRegression(StridedMapToPoint(), last_scale=0.1),
+            "`network` must be a MapToPoint to have its last kernel scaled, but is a "
+            "StridedMapToPoint. Set `last_scale: 1.0`.",
+        ),
+        (
+            lambda: CoordinateRegression(StridedMapToPoint(), brightness=0.0),
+            "`brightness` must be positive, but is 0.0.",
+        ),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(make: object, message: str) -> None:
+    assert callable(make)
+    with pytest.raises((TypeError, ValueError)) as caught:
+        make()
+    assert str(caught.value) == message

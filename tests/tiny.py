@@ -65,9 +65,7 @@ class Tiny(L.LightningModule):
         loss: Tensor = (self.net(x + 0.1 * torch.randn_like(x)) - y).square().mean()
         self.log("train/loss", loss)
         time.sleep(self.pause)
-        kill = os.environ.get("TINY_SIGNAL")
-        if kill and self.global_step == int(kill.partition(":")[2]):
-            os.kill(os.getpid(), int(kill.partition(":")[0]))
+        _signal(self.global_step)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -108,3 +106,18 @@ class TinyData(L.LightningDataModule):
 
     def test_dataloader(self) -> TensorLoader:
         return self.val_dataloader()
+
+
+class Signal(L.Callback):
+    """Sends this process the signal that `TINY_SIGNAL` names, in the step that it names."""
+
+    def on_before_backward(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
+    ) -> None:
+        _signal(trainer.global_step)
+
+
+def _signal(step: int) -> None:
+    kill = os.environ.get("TINY_SIGNAL")
+    if kill and step == int(kill.partition(":")[2]):
+        os.kill(os.getpid(), int(kill.partition(":")[0]))

@@ -1,0 +1,179 @@
+"""CoordConv against the plain convolution and against concatenation: time and peak memory.
+
+    python benchmarks/coordconv.py [--rounds 15] [--threads 2] [--only NAME]
+
+Ratios of medians, all three forms interleaved in one process, each round in a new order; the plain
+`nn.Conv2d` is 1. The concatenating form makes its coordinates anew at each call, as every port of
+the layer does. `train` is forward and backward to input and weights (to the weights only for a
+stem, whose input is the image). Memory is the most that a call holds at once beyond what was held
+before, from torch's own allocation records, in units of the plain convolution's.
+"""
+
+import argparse
+import csv
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # the profiler talks otherwise
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from visionpe import CoordConv2d, coordinates
+
+RESULTS = Path(__file__).parent / "results" / "coordconv.csv"
+FORMS = ("plain", "coordconv", "concat")
+
+
+class Case(NamedTuple):
+    """A convolution of the table; the input is `b c h w`."""
+
+    name: str
+    shape: tuple[int, int, int, int]
+    out: int
+    kernel: int
+    stride: int
+
+
+CASES = [
+    Case("3x3 64 -> 64", (32, 64, 56, 56), 64, 3, 1),
+    Case("3x3 256 -> 256", (8, 256, 64, 128), 256, 3, 1),
+    Case("3x3 stem", (128, 3, 32, 32), 64, 3, 1),
+    Case("7x7 stem, stride 2", (1, 3, 1024, 2048), 64, 7, 2),
+    Case("3x3 stem, one image", (1, 3, 1024, 2048), 64, 3, 1),
+]
+
+
+class Concatenating(nn.Module):
+    """CoordConv as it is usually written."""
+
+    def __init__(self, c: int, out: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c + 2, out, kernel, stride, kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The convolution of the image with its coordinates behind it."""
+        code = coordinates(*x.shape[-2:], device=x.device)
+        y: Tensor = self.conv(torch.cat([x, code.expand(x.shape[0], -1, -1, -1)], 1))
+        return y
+
+
+def modules(case: Case, layout: torch.memory_format) -> dict[str, nn.Module]:
+    """The three forms of a case, with random weights."""
+    c = case.shape[1]
+    arguments = (case.out, case.kernel, case.stride, case.kernel // 2)
+    forms: dict[str, nn.Module] = {
+        "plain": nn.Conv2d(c, *arguments),
+        "coordconv": CoordConv2d(c, *arguments, zero_init=False),
+        "concat": Concatenating(c, case.out, case.kernel, case.stride),
+    }
+    return {name: form.to(memory_format=layout) for name, form in forms.items()}
+
+
+def measure(case: Case, layout: torch.memory_format, train: bool, rounds: int) -> dict[str, float]:
+    """Ratios to the plain convolution, and its median in milliseconds."""
+    forms = modules(case, layout)
+    x = torch.randn(case.shape).contiguous(memory_format=layout)
+    x.requires_grad_(train and case.shape[1] > 3)
+    with torch.no_grad():
+        outer = torch.randn_like(forms["plain"](x))
+
+    def step(form: nn.Module) -> Callable[[], None]:
+        def call() -> None:
+            if not train:
+                with torch.no_grad():
+                    form(x)
+                return
+            form.zero_grad()
+            x.grad = None
+            form(x).backward(outer)
+
+        return call
+
+    calls = {name: step(form) for name, form in forms.items()}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(rounds):
+        for name in random.sample(FORMS, len(FORMS)):
+            start = time.perf_counter()
+            calls[name]()
+            times[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    memory = {name: peak(call) for name, call in calls.items()}
+    # The spread of the ratio: quartiles over the rounds, each a ratio within one round.
+    quarters = statistics.quantiles(
+        [a / b for a, b in zip(times["coordconv"], times["plain"], strict=True)], n=4
+    )
+    return {
+        "plain_ms": medians["plain"] * 1e3,
+        "coordconv": medians["coordconv"] / medians["plain"],
+        "quarter_1": quarters[0],
+        "quarter_3": quarters[2],
+        "concat": medians["concat"] / medians["plain"],
+        "of_concat": medians["coordconv"] / medians["concat"],
+        "memory": memory["coordconv"] / memory["plain"],
+        "memory_concat": memory["concat"] / memory["plain"],
+    }
+
+
+def peak(call: Callable[[], None]) -> float:
+    """The largest number of bytes that a call holds at once, beyond what was there before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        call()
+    held = most = 0
+    for event in record.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return float(most)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--only", default="", help="part of a case's name")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    random.seed(0)
+    header = f"{'case':22} {'layout':5} {'mode':5} {'plain ms':>9} {'coordconv':>20} {'concat':>7}"
+    print(f"{header} {'of concat':>9} {'memory':>7} {'concat':>7}", flush=True)
+    lines: list[dict[str, object]] = []
+    for case in CASES:
+        if options.only not in case.name:
+            continue
+        for layout in (torch.contiguous_format, torch.channels_last):
+            for train in (False, True):
+                ratios = measure(case, layout, train, options.rounds)
+                words = {
+                    "case": case.name,
+                    "shape": "x".join(map(str, case.shape)),
+                    "layout": "NHWC" if layout is torch.channels_last else "NCHW",
+                    "mode": "train" if train else "eval",
+                }
+                lines.append({**words, **{k: round(v, 3) for k, v in ratios.items()}})
+                print(
+                    f"{case.name:22} {words['layout']:5} {words['mode']:5} "
+                    f"{ratios['plain_ms']:9.1f} {ratios['coordconv']:6.3f} "
+                    f"({ratios['quarter_1']:5.3f}-{ratios['quarter_3']:5.3f}) "
+                    f"{ratios['concat']:7.3f} {ratios['of_concat']:9.3f} "
+                    f"{ratios['memory']:7.3f} {ratios['memory_concat']:7.3f}",
+                    flush=True,
+                )
+    if not options.only:
+        with RESULTS.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(lines)
+
+
+if __name__ == "__main__":
+    main()
