@@ -87,15 +87,18 @@ def measure(case: Case, layout: torch.memory_format, train: bool, rounds: int) -
 
     def step(form: nn.Module) -> Callable[[], None]:
         def call() -> None:
-            if not train:
+            if train:
+                form(x).backward(outer)
+            else:
                 with torch.no_grad():
                     form(x)
-                return
-            form.zero_grad()
-            x.grad = None
-            form(x).backward(outer)
 
         return call
+
+    def clear() -> None:
+        x.grad = None
+        for form in forms.values():
+            form.zero_grad()
 
     calls = {name: step(form) for name, form in forms.items()}
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -103,11 +106,15 @@ def measure(case: Case, layout: torch.memory_format, train: bool, rounds: int) -
         call()
     for _ in range(rounds):
         for name in random.sample(FORMS, len(FORMS)):
+            clear()
             start = time.perf_counter()
             calls[name]()
             times[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    memory = {name: peak(call) for name, call in calls.items()}
+    memory = {}
+    for name, call in calls.items():
+        clear()
+        memory[name] = peak(call)
     # The spread of the ratio: quartiles over the rounds, each a ratio within one round.
     quarters = statistics.quantiles(
         [a / b for a, b in zip(times["coordconv"], times["plain"], strict=True)], n=4
@@ -173,6 +180,23 @@ def main() -> None:
             writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(lines)
+        RESULTS.with_suffix(".md").write_text(markdown(lines))
+
+
+def markdown(lines: list[dict[str, object]]) -> str:
+    """The table of the README."""
+    rows = [
+        "| convolution | layout | mode | CoordConv | concatenating | of that | peak memory |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for line in lines:
+        cells = [
+            f"{line['case']}, {line['shape']}",
+            *(str(line[key]) for key in ("layout", "mode")),
+            *(f"{line[key]:.2f}" for key in ("coordconv", "concat", "of_concat", "memory")),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":

@@ -58,3 +58,12 @@ def test_links_to_files_lead_somewhere() -> None:
     for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readmes_tables_are_the_results() -> None:
+    """`<!-- table: FILE -->` in the README is followed by that file, which an experiment wrote."""
+    text = (ROOT / "README.md").read_text()
+    tables = re.findall(r"<!-- table: (\S+) -->\n(.*?)<!-- end -->", text, re.DOTALL)
+    assert len(tables) == 2
+    for path, table in tables:
+        assert table.strip() == (ROOT / path).read_text().strip(), path

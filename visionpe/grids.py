@@ -36,8 +36,8 @@ def axis(
     [-1.0, 0.0, 1.0]
     """
     _require_cells("n", n)
-    steps = torch.arange(n, device=device) * 2 + (1 - n)
-    return steps.to(dtype) / ((n - 1 if n > 1 else 1) if align_corners else n)
+    steps = torch.arange(1 - n, n, 2, device=device).to(dtype)  # whole numbers: exact
+    return steps / ((n - 1 if n > 1 else 1) if align_corners else n)
 
 
 def grid(

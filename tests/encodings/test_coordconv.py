@@ -11,6 +11,10 @@ from torch import Tensor, nn
 
 from visionpe import CoordConv1d, CoordConv2d, Frame, coord_conv1d, coord_conv2d
 from visionpe import coordinates as fast_coordinates
+from visionpe.encodings import coordconv
+from visionpe.encodings._convolve import Geometry
+from visionpe.encodings._coordterm import separates
+from visionpe.encodings._stream import streams
 
 MODES = ["zeros", "reflect", "replicate", "circular"]
 KERNELS: list[tuple[Any, Any]] = [(3, 1), (5, 3), ((3, 5), (2, 0)), (4, "same"), (1, 0), (7, 3)]
@@ -30,9 +34,18 @@ def reference(conv: CoordConv2d, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("kernel", "padding"), KERNELS)
 @pytest.mark.parametrize(("h", "w", "batch"), [(9, 14, 3), (40, 53, 1)])
+@pytest.mark.parametrize("strips", [False, True])
 def test_output_and_gradients_are_the_concatenating_forms(
-    mode: str, kernel: Any, padding: Any, h: int, w: int, batch: int
+    mode: str,
+    kernel: Any,
+    padding: Any,
+    h: int,
+    w: int,
+    batch: int,
+    strips: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(coordconv, "separates", lambda y: strips)
     strides = [1] if padding == "same" else [1, (3, 2)]
     for stride, dilation, groups, radius in itertools.product(strides, (1, 2), (1, 2), (0, 1)):
         conv = layer(
@@ -69,14 +82,24 @@ def test_output_and_gradients_are_the_concatenating_forms(
     batch=st.integers(0, 3),
     radius=st.booleans(),
     channels_last=st.booleans(),
+    strips=st.booleans(),
 )
 def test_any_size_from_one_cell_up_is_right(
-    h: int, w: int, kernel: int, stride: int, batch: int, radius: bool, channels_last: bool
+    h: int,
+    w: int,
+    kernel: int,
+    stride: int,
+    batch: int,
+    radius: bool,
+    channels_last: bool,
+    strips: bool,
 ) -> None:
     conv = layer(3, 2, kernel, stride, kernel // 2 + 1, radius=radius)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     x = torch.randn(batch, 3, h, w, dtype=torch.float64).contiguous(memory_format=layout)
-    got = conv(x)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coordconv, "separates", lambda y: strips and batch > 0)
+        got = conv(x)
     torch.testing.assert_close(got, reference(conv, x), rtol=1e-10, atol=1e-10)
     got.sum().backward()
     assert conv.coord_weight.grad is not None
@@ -100,6 +123,43 @@ def test_with_zero_coordinate_weights_it_is_the_plain_convolution_bit_for_bit(
     assert conv(x).is_contiguous(memory_format=layout)
     frame = Frame.stack([Frame.identity(9, 14), Frame.identity(18, 30).crop(1, 2, h=9, w=14)])
     assert torch.equal(conv(x, frame), plain(x))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_large_maps_take_the_strips_and_small_ones_do_not(channels_last: bool, batch: int) -> None:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    conv = CoordConv2d(2, 16, 3, padding=1, zero_init=False).to(memory_format=layout)
+    x = torch.randn(batch, 2, 190, 201).contiguous(memory_format=layout)
+    y = conv(x)
+    assert separates(y)
+    torch.testing.assert_close(y, reference(conv, x), rtol=1e-5, atol=1e-5)
+    assert y.is_contiguous(memory_format=layout)
+    assert not separates(conv(x[..., :50, :60]))
+    assert not separates(y.bfloat16())
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("radius", [False, True])
+def test_a_large_stem_is_streamed_and_is_what_it_is_all_at_once(
+    channels_last: bool, radius: bool
+) -> None:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    conv = CoordConv2d(3, 64, 3, 2, padding=1, zero_init=False, radius=radius)
+    conv = conv.to(memory_format=layout)
+    x = torch.randn(130, 3, 63, 65).contiguous(memory_format=layout)
+    geometry = Geometry.of(conv.weight, 2, 1, 1, "zeros")
+    assert not streams(x, conv.weight, geometry)  # there are gradients to keep
+    at_once = conv(x)
+    with torch.no_grad():
+        assert streams(x, conv.weight, geometry)
+        assert not streams(x[:60], conv.weight, geometry)
+        streamed = conv(x)
+        torch.testing.assert_close(streamed, at_once, rtol=1e-6, atol=1e-6)
+        assert streamed.is_contiguous(memory_format=layout)
+        conv.coord_weight.zero_()
+        plain = nn.functional.conv2d(x, conv.weight, conv.bias, 2, 1)
+        assert torch.equal(conv(x), plain)
 
 
 def test_it_is_a_conv2d_and_takes_a_plain_checkpoint() -> None:

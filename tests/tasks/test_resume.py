@@ -134,9 +134,14 @@ def test_times_between_checkpoints_that_cannot_be_are_refused(
 def test_the_classification_of_the_readme_survives_a_kill_from_outside(tmp_path: Path) -> None:
     """The configuration itself, through the command line: sampled cells, one cycle, validation."""
     (tmp_path / "short.yaml").write_text(
-        "trainer: {max_steps: 40, val_check_interval: 15, limit_val_batches: 2, callbacks: ["
-        "{class_path: visionpe.tasks.callbacks.LastCheckpoint, init_args: {steps: 12}}, tiny.Signal]}\n"
         "lr_scheduler: {init_args: {total_steps: 40}}\n"
+        "trainer:\n"
+        "  max_steps: 40\n"
+        "  val_check_interval: 15\n"
+        "  limit_val_batches: 2\n"
+        "  callbacks:\n"
+        "  - {class_path: visionpe.tasks.callbacks.LastCheckpoint, init_args: {steps: 12}}\n"
+        "  - tiny.Signal\n"
     )
     config = HERE.parents[1] / "configs" / "coord_toy" / "classification.yaml"
     words = ["--config", str(config), "--config", "short.yaml", "--run.name", "tiny"]

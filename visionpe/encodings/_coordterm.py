@@ -2,7 +2,9 @@
 
 The term has no batch axis. On a whole image it also separates: the y channel is constant along a
 row, so apart from the border columns all columns of its convolution are the same. It is computed on
-a plane a few columns wide (the x channel's on one a few rows high) and added in place.
+a plane a few columns wide (the x channel's on one a few rows high) and added in place. That saves
+the map, which for one image is as large as the result; for a large batch the map is small and one
+pass over the result is better than two.
 """
 
 from typing import Any, NamedTuple
@@ -25,17 +27,19 @@ class Strip(NamedTuple):
     values: Float[Tensor, "o h n"]
     first: int
 
-    def expand(self, width: int) -> Float[Tensor, "o h w"]:
-        """The map, `width` columns wide."""
-        left, middle, right = self.values.tensor_split([self.first, self.first + 1], -1)
-        repeat = width - self.values.shape[-1] + 1
-        return torch.cat([left, middle.expand(*middle.shape[:-1], repeat), right], -1)
-
     def parts(self, view: Tensor) -> "list[tuple[Tensor, Tensor]]":
-        """The slices of a map `... w` beside the columns that belong to them."""
+        """The slices of maps `... o h w` beside the columns that belong to them."""
         ends = [self.first, view.shape[-1] - self.values.shape[-1] + self.first + 1]
         columns = self.values.tensor_split([self.first, self.first + 1], -1)
         return list(zip(view.tensor_split(ends, -1), columns, strict=True))
+
+
+def separates(y: Float[Tensor, "b o h w"]) -> bool:
+    """Whether strips are the cheaper form for this result, and exact in its dtype."""
+    if torch.compiler.is_compiling() or y.dtype not in (torch.float32, torch.float64):
+        return False
+    few = 0 < y.shape[0] < 32  # beyond, a map is less than 3 % of the result
+    return few and y[0].numel() > 2**19  # below, it is cheap whatever its share
 
 
 def strip(
@@ -65,12 +69,17 @@ def add_term(
 
     `y` must be a fresh result: it is changed in place.
     """
-    batch = code if code.dim() == y.dim() else code[None]
-    term = _exact(batch, weight, geometry).to(y.dtype)
+    term = term_of(code, weight, geometry).to(y.dtype)
     if torch.compiler.is_compiling():
         return y + term
     result: Tensor = _AddMap.apply(y, term)
     return result
+
+
+def term_of(code: Float[Tensor, "*bds"], weight: Tensor, geometry: Geometry) -> Tensor:
+    """The convolution of coordinate channels `d *s` or `b d *s`, in full precision, batched."""
+    batch = code if code.dim() == weight.dim() else code[None]
+    return _exact(batch, weight, geometry)
 
 
 def add_strips(y: Float[Tensor, "b o h w"], rows: Strip, columns: Strip) -> Tensor:
@@ -81,6 +90,8 @@ def add_strips(y: Float[Tensor, "b o h w"], rows: Strip, columns: Strip) -> Tens
 
 def _exact(code: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The convolution of coordinates in their own dtype, whatever the weights' or autocast's."""
+    if not torch.is_autocast_enabled(code.device.type):
+        return convolve(code, weight.to(code.dtype), None, geometry)
     with torch.autocast(code.device.type, enabled=False):
         return convolve(code, weight.to(code.dtype), None, geometry)
 
@@ -104,13 +115,8 @@ class _AddStrips(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, rows: Tensor, columns: Tensor, left: int, top: int) -> Tensor:
         ctx.mark_dirty(y)
         ctx.left, ctx.top, ctx.sizes = left, top, (rows.shape[-1], columns.shape[-1])
-        ctx.dtype = rows.dtype
         across, down = Strip(rows, left), Strip(columns, top)
-        if y.shape[0] != 1 or y.dtype != rows.dtype:
-            # One pass over the map, in full precision, then one over the batch.
-            term = across.expand(y.shape[-1]) + down.expand(y.shape[-2]).mT
-            return y.add_(term[None].to(y.dtype).contiguous(memory_format=_format(y)))
-        for view, part in (*across.parts(y[0]), *down.parts(y[0].mT)):
+        for view, part in (*across.parts(y), *down.parts(y.mT)):
             view.add_(_channels_inside(part) if _format(y) is torch.channels_last else part)
         return y
 
@@ -118,14 +124,14 @@ class _AddStrips(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if not any(ctx.needs_input_grad[1:3]):
             return grad, None, None, None, None
-        total = _batch_sum(grad).to(ctx.dtype)
+        total = _batch_sum(grad)
         rows = _collapse(total, ctx.left, ctx.sizes[0])
         columns = _collapse(total.mT, ctx.top, ctx.sizes[1])
         return grad, rows, columns, None, None
 
 
 def _collapse(total: Tensor, first: int, size: int) -> Tensor:
-    """The transpose of `Strip.expand`: the middle columns summed into one."""
+    """The transpose of adding a strip: the middle columns summed into one."""
     left, middle, right = total.tensor_split([first, total.shape[-1] - size + first + 1], -1)
     # Summed in the order it lies in memory: in another it takes twenty times as long.
     if total.stride(0) == 1:

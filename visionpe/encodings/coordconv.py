@@ -5,7 +5,7 @@ once for a batch and added, instead of concatenated to every image. The paper's 
 `h x w >= 1`, at nearly the plain convolution's cost.
 """
 
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from visionpe.encodings._convolve import Geometry, convolve, precise
-from visionpe.encodings._coordterm import add_strips, add_term, strip
+from visionpe.encodings._coordterm import add_strips, add_term, separates, strip, term_of
 from visionpe.encodings._coordweight import coordinate_kernel, require_coordinates, reset
+from visionpe.encodings._stream import stream, streams
 from visionpe.encodings.base import require_batch
 from visionpe.encodings.coord import coordinates
 from visionpe.frame import Frame
@@ -60,27 +61,25 @@ def coord_conv2d(
     require_coordinates(coord_weight, 2)
     require_batch(frame, x.shape[0])
     geometry = Geometry.of(weight, stride, padding, dilation, padding_mode)
-    y = convolve(x, weight, bias, geometry, groups)
     h, w = x.shape[-2:]
     radius = coord_weight.shape[1] == 3
-    if frame is not None or radius or torch.compiler.is_compiling():
-        code = coordinates(
-            h,
-            w,
-            frame,
-            radius=radius,
-            align_corners=align_corners,
-            device=x.device,
-            dtype=precise(x),
-        )
+    options: dict[str, Any] = {
+        "align_corners": align_corners,
+        "device": x.device,
+        "dtype": precise(x),
+    }
+    if frame is None and streams(x, weight, geometry, coord_weight, bias):
+        term = term_of(coordinates(h, w, radius=radius, **options), coord_weight, geometry)
+        return stream(x, weight, bias, term, geometry, groups)
+    y = convolve(x, weight, bias, geometry, groups)
+    if frame is not None or radius or not separates(y):
+        code = coordinates(h, w, frame, radius=radius, **options)
         return add_term(y, code, coord_weight, geometry)
     # The whole image: y is the same along a row, x down a column, so narrow strips tell all.
-    rows = axis(h, align_corners=align_corners, device=x.device, dtype=precise(x))
-    columns = axis(w, align_corners=align_corners, device=x.device, dtype=precise(x))
     return add_strips(
         y,
-        strip(rows, w, coord_weight[:, :1], geometry),
-        strip(columns, h, coord_weight[:, 1:].mT, geometry.transposed()),
+        strip(axis(h, **options), w, coord_weight[:, :1], geometry),
+        strip(axis(w, **options), h, coord_weight[:, 1:].mT, geometry.transposed()),
     )
 
 
