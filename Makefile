@@ -3,13 +3,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-DEMO := configs/coord_toy/classification.yaml
-BASELINE := configs/coord_toy/classification_deconv.yaml
+DEMO := coordconv-quadrant coordconv-uniform deconv-quadrant deconv-uniform
+DEMO_RUNS := $(addprefix demo/,$(DEMO))
 
 # Uncompiled imports cost 15 CPU seconds a process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test lint fmt pins bench clean
+.PHONY: setup demo $(DEMO_RUNS) test lint fmt pins bench clean
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 
 setup: $(READY)
 
@@ -22,13 +24,16 @@ $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# Two runs at a time, of one thread each: the matrices are small, a second thread would only spin.
 demo: $(READY)
-	$(BIN)/visionpe fit --config $(DEMO) --run.name demo-coordconv-quadrant --data.split quadrant
-	$(BIN)/visionpe fit --config $(DEMO) --run.name demo-coordconv-uniform --data.split uniform
-	$(BIN)/visionpe fit --config $(BASELINE) --run.name demo-deconv-quadrant --data.split quadrant
-	$(BIN)/visionpe fit --config $(BASELINE) --run.name demo-deconv-uniform --data.split uniform
-	$(BIN)/visionpe report --out runs/demo runs/demo-coordconv-quadrant/latest runs/demo-coordconv-uniform/latest \
-	  runs/demo-deconv-quadrant/latest runs/demo-deconv-uniform/latest
+	@$(MAKE) --no-print-directory --jobs 2 $(DEMO_RUNS)
+	$(BIN)/visionpe report --out runs/demo $(patsubst %,runs/demo-%/latest,$(DEMO))
+
+demo/coordconv-%: CONFIG = classification
+demo/deconv-%: CONFIG = classification_deconv
+$(DEMO_RUNS): demo/%: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/visionpe fit --config configs/coord_toy/$(CONFIG).yaml --run.name demo-$* \
+	  --data.split $(lastword $(subst -, ,$*)) 2>&1 | sed -u 's/^/$*  /'
 
 test: lint
 	$(BIN)/pytest -n 2 --dist worksteal

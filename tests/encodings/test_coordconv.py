@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from visionpe import CoordConv1d, CoordConv2d, Frame, coord_conv1d, coord_conv2d
 from visionpe import coordinates as fast_coordinates
 from visionpe.encodings import coordconv
-from visionpe.encodings._convolve import Geometry
 from visionpe.encodings._coordterm import separates
-from visionpe.encodings._stream import streams
 
 MODES = ["zeros", "reflect", "replicate", "circular"]
 KERNELS: list[tuple[Any, Any]] = [(3, 1), (5, 3), ((3, 5), (2, 0)), (4, "same"), (1, 0), (7, 3)]
@@ -137,29 +135,6 @@ def test_large_maps_take_the_strips_and_small_ones_do_not(channels_last: bool, b
     assert y.is_contiguous(memory_format=layout)
     assert not separates(conv(x[..., :50, :60]))
     assert not separates(y.bfloat16())
-
-
-@pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("radius", [False, True])
-def test_a_large_stem_is_streamed_and_is_what_it_is_all_at_once(
-    channels_last: bool, radius: bool
-) -> None:
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    conv = CoordConv2d(3, 64, 3, 2, padding=1, zero_init=False, radius=radius)
-    conv = conv.to(memory_format=layout)
-    x = torch.randn(130, 3, 63, 65).contiguous(memory_format=layout)
-    geometry = Geometry.of(conv.weight, 2, 1, 1, "zeros")
-    assert not streams(x, conv.weight, geometry)  # there are gradients to keep
-    at_once = conv(x)
-    with torch.no_grad():
-        assert streams(x, conv.weight, geometry)
-        assert not streams(x[:60], conv.weight, geometry)
-        streamed = conv(x)
-        torch.testing.assert_close(streamed, at_once, rtol=1e-6, atol=1e-6)
-        assert streamed.is_contiguous(memory_format=layout)
-        conv.coord_weight.zero_()
-        plain = nn.functional.conv2d(x, conv.weight, conv.bias, 2, 1)
-        assert torch.equal(conv(x), plain)
 
 
 def test_it_is_a_conv2d_and_takes_a_plain_checkpoint() -> None:

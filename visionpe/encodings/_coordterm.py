@@ -69,17 +69,12 @@ def add_term(
 
     `y` must be a fresh result: it is changed in place.
     """
-    term = term_of(code, weight, geometry).to(y.dtype)
+    batch = code if code.dim() == y.dim() else code[None]
+    term = _exact(batch, weight, geometry).to(y.dtype)
     if torch.compiler.is_compiling():
         return y + term
     result: Tensor = _AddMap.apply(y, term)
     return result
-
-
-def term_of(code: Float[Tensor, "*bds"], weight: Tensor, geometry: Geometry) -> Tensor:
-    """The convolution of coordinate channels `d *s` or `b d *s`, in full precision, batched."""
-    batch = code if code.dim() == weight.dim() else code[None]
-    return _exact(batch, weight, geometry)
 
 
 def add_strips(y: Float[Tensor, "b o h w"], rows: Strip, columns: Strip) -> Tensor:

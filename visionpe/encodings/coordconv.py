@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from visionpe.encodings._convolve import Geometry, convolve, precise
-from visionpe.encodings._coordterm import add_strips, add_term, separates, strip, term_of
+from visionpe.encodings._coordterm import add_strips, add_term, separates, strip
 from visionpe.encodings._coordweight import coordinate_kernel, require_coordinates, reset
-from visionpe.encodings._stream import stream, streams
 from visionpe.encodings.base import require_batch
 from visionpe.encodings.coord import coordinates
 from visionpe.frame import Frame
@@ -68,9 +67,6 @@ def coord_conv2d(
         "device": x.device,
         "dtype": precise(x),
     }
-    if frame is None and streams(x, weight, geometry, coord_weight, bias):
-        term = term_of(coordinates(h, w, radius=radius, **options), coord_weight, geometry)
-        return stream(x, weight, bias, term, geometry, groups)
     y = convolve(x, weight, bias, geometry, groups)
     if frame is not None or radius or not separates(y):
         code = coordinates(h, w, frame, radius=radius, **options)
