@@ -14,6 +14,7 @@ CHECKED = [
     "visionpe.encodings",
     "visionpe.models",
     "visionpe.tasks.toy",
+    "visionpe.tasks.toy_base",
     "visionpe.data.not_so_clevr",
 ]
 install_import_hook(CHECKED, "checker.check")

@@ -25,8 +25,8 @@ from visionpe.tasks.toy import (
     CoordinateClassification,
     CoordinateRegression,
     CoordinateRendering,
-    ToyTask,
 )
+from visionpe.tasks.toy_base import ToyTask
 
 Make = Callable[..., Path]
 _NETWORKS = {

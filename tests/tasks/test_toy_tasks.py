@@ -127,6 +127,18 @@ def test_the_prior_start_paints_the_right_share_of_cells() -> None:
     assert first.weight.std() > 20  # He's sqrt(2), times 64
 
 
+def test_the_decay_of_the_locating_part_is_adamws_and_leaves_the_painting_part_alone() -> None:
+    network = PointToImage(AddCoords())
+    task = CoordinateRendering(network, locate_decay=0.5)
+    locating = [p.detach().clone() for p in network.locate.parameters()]
+    painting = [p.detach().clone() for p in network.paint.parameters()]
+    task.on_before_optimizer_step(torch.optim.Adam(task.parameters(), lr=0.1))
+    for before, after in zip(locating, network.locate.parameters(), strict=True):
+        torch.testing.assert_close(after.detach(), before * (1 - 0.1 * 0.5))
+    for before, after in zip(painting, network.paint.parameters(), strict=True):
+        assert torch.equal(after, before)
+
+
 def test_the_regressions_start_is_scaled_and_its_cell_bright() -> None:
     points, pictures = batch(2)
     torch.manual_seed(0)
@@ -145,8 +157,8 @@ def test_the_regressions_start_is_scaled_and_its_cell_bright() -> None:
     [
         (
             lambda: CoordinateRendering(PointToMap(AddCoords()), prior=True),
-            "`network` must be a PointToImage to start from the prior, but is a PointToMap. "
-            "Set `prior: false`.",
+            "`network` must be a PointToImage for `prior` and `locate_decay`, but is a PointToMap. "
+            "Leave them out.",
         ),
         (
             lambda: CoordinateRegression(StridedMapToPoint(), last_scale=0.1),

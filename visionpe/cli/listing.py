@@ -1,9 +1,11 @@
 """`visionpe list`: what the package holds, read from its source without importing any of it."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from itertools import takewhile
 from pathlib import Path
 
 import visionpe
@@ -88,8 +90,10 @@ def _definitions(module: str, *, concrete: bool = False) -> Iterator[tuple[str, 
 
 
 def _configs() -> Iterator[tuple[str, str]]:
-    """The YAML files of the working copy; a first comment line stands for a docstring."""
+    """The YAML files of the working copy; the first clause of their comment says what they are."""
     folder = Path("configs") if Path("configs").is_dir() else _PACKAGE.parent / "configs"
     for path in sorted(folder.rglob("*.yaml")):
-        first = path.read_text(encoding="utf-8").partition("\n")[0]
-        yield str(path), first.lstrip("# ") if first.startswith("#") else ""
+        lines = takewhile(lambda line: line.startswith("#"), path.read_text("utf-8").splitlines())
+        comment = " ".join(line.lstrip("# ") for line in lines)
+        clause = re.split(r"[.:](?: |$)", comment)[0]
+        yield str(path), f"{clause}." if clause else ""

@@ -73,6 +73,8 @@ def _class(key: str, message: str) -> str:
             last = key.rpartition(".")[2]
             return f"{must} is null on the command line. Write `{last}: null` in a YAML file."
         near = _near_class(found[1], message)
+        if not near and (plain := re.search(r"Expected a <class '(float|int|bool)'>", message)):
+            return f"`{key}` must be {_type(plain[1])}, but is {found[1]!r}."  # or a Tensor
         remedy = near or " Give its class path, such as package.module.Class."
         return f"{must} none is known as {found[1]!r}.{remedy}"
     if found := re.search(r"does not correspond to a subclass of (\w+)", message):

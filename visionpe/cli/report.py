@@ -12,7 +12,7 @@ from visionpe.errors import CheckpointError, ConfigError, RunFolderError, Vision
 
 if TYPE_CHECKING:
     from visionpe.report import Files, Run
-    from visionpe.tasks.toy import ToyTask
+    from visionpe.tasks.toy_base import ToyTask
 
 
 def main(argv: list[str]) -> int:
@@ -94,7 +94,7 @@ def _make(files: "Files", file: Path) -> "ToyTask":
 
     from visionpe.cli import kept, modules, noise
     from visionpe.report.measures import MEASURES
-    from visionpe.tasks.toy import ToyTask
+    from visionpe.tasks.toy_base import ToyTask
 
     modules.load()
     model = kept.model_of(file) or files.config["model"]

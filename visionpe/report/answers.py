@@ -11,8 +11,8 @@ from visionpe.tasks.toy import (
     CoordinateClassification,
     CoordinateRegression,
     CoordinateRendering,
-    ToyTask,
 )
+from visionpe.tasks.toy_base import ToyTask
 
 _BATCH = 16  # points; 64 channels of as many canvases are 16 MiB, and stay near the processor
 

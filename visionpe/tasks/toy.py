@@ -5,103 +5,20 @@ over the train part and the test part of the split and log `train/...` and `test
 chosen by the test part: the checkpoint that is kept as the best is the train part's.
 """
 
-import time
-from abc import ABC, abstractmethod
-from typing import Any, final
+from typing import final
 
-import lightning as L
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from typing_extensions import override
 
 from visionpe.models.sampled_softmax import CellSampler
-from visionpe.models.toy import MapToPoint, PointToImage, he_normal_
+from visionpe.models.toy import MapToPoint, PointToImage
+from visionpe.tasks.toy_base import Batch, ToyTask
 
-Batch = tuple[Float[Tensor, "b 2"], UInt8[Tensor, "b 1 h w"]]
 SQUARE = 81  # painted cells of an image
-_PARTS = ("train", "test")
-
-
-class ToyTask(L.LightningModule, ABC):
-    """What the three have in common: He's initialisation, L2 and the two parts' metrics.
-
-    Args:
-        network: its kernels are drawn anew from He's normal law, as in the paper.
-        l2: weight of the sum of the squared kernels in the loss, as in the paper's code.
-
-    Raises:
-        ValueError: if `l2` is negative.
-    """
-
-    monitor: str
-    monitor_mode = "min"
-
-    def __init__(self, network: nn.Module, l2: float = 0.0) -> None:
-        super().__init__()
-        if l2 < 0:
-            raise ValueError(f"`l2` must be at least 0, but is {l2}.")
-        self.network = he_normal_(network)
-        self.l2 = l2
-        self.train_cpu_seconds = 0.0
-        self._started = 0.0
-
-    @abstractmethod
-    def loss(self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]) -> Tensor:
-        """The training loss of a batch, without L2."""
-
-    @abstractmethod
-    def measures(
-        self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]
-    ) -> dict[str, Tensor]:
-        """The mean metrics of a batch by name."""
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss, L2 included."""
-        loss = self.loss(*batch)
-        if self.l2:
-            kernels = (p for p in self.network.parameters() if p.dim() > 1)
-            loss = loss + self.l2 * sum(kernel.square().sum() for kernel in kernels)
-        self.log("loss", loss)
-        return loss
-
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Logs the metrics of a part of the split."""
-        part = _PARTS[dataloader_idx]
-        values = {f"{part}/{name}": value for name, value in self.measures(*batch).items()}
-        self.log_dict(values, add_dataloader_idx=False, batch_size=len(batch[0]))
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """As in validation."""
-        self.validation_step(batch, batch_idx, dataloader_idx)
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The network's output."""
-        output: Tensor = self.network(batch[0])
-        return output
-
-    # The training's own CPU time, without validation: the axis that the tasks are compared on.
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Starts the clock."""
-        self._started = time.process_time()
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Stops the clock."""
-        self.train_cpu_seconds += time.process_time() - self._started
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs the clock beside the metrics."""
-        if not self.trainer.sanity_checking:
-            self.log("train_cpu_seconds", self.train_cpu_seconds)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the clock."""
-        checkpoint["train_cpu_seconds"] = self.train_cpu_seconds
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Sets the clock."""
-        self.train_cpu_seconds = checkpoint["train_cpu_seconds"]
 
 
 @final
@@ -155,21 +72,40 @@ class CoordinateRendering(ToyTask):
         prior: start from the share of painted cells (`PointToImage.start_from_prior`), which is
             not the paper's; the loss is summed over cells, as the paper's is.
 
+        locate_decay: decoupled weight decay (AdamW's, arXiv 1711.05101) of the part that finds the
+            cell, and of that part alone: the part that paints dies of it.
+
     Raises:
-        TypeError: if `prior` is set for another network than `PointToImage`.
+        TypeError: if `prior` or `locate_decay` is set for another network than `PointToImage`.
     """
 
     monitor = "train/nll"
 
-    def __init__(self, network: nn.Module, l2: float = 0.0, prior: bool = False) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        l2: float = 0.0,
+        prior: bool = False,
+        locate_decay: float = 0.0,
+    ) -> None:
         super().__init__(network, l2)
-        if prior:
-            if not isinstance(network, PointToImage):
+        self.locate_decay = locate_decay
+        if not isinstance(network, PointToImage):
+            if prior or locate_decay:
                 raise TypeError(
-                    f"`network` must be a PointToImage to start from the prior, but is a "
-                    f"{type(network).__name__}. Set `prior: false`."
+                    f"`network` must be a PointToImage for `prior` and `locate_decay`, but is a "
+                    f"{type(network).__name__}. Leave them out."
                 )
+        elif prior:
             network.start_from_prior(SQUARE)
+
+    @override
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        if self.locate_decay and isinstance(self.network, PointToImage):
+            rate = optimizer.param_groups[0]["lr"] * self.locate_decay
+            with torch.no_grad():
+                for parameter in self.network.locate.parameters():
+                    parameter.mul_(1 - rate)
 
     @override
     def loss(self, points: Float[Tensor, "b 2"], images: UInt8[Tensor, "b 1 h w"]) -> Tensor:
