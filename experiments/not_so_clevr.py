@@ -167,6 +167,7 @@ def keep(outcomes: list[dict[str, str]]) -> None:
         lines[line["row"], line["split"], line["seed"]] = line
     order = list(ROWS)
     ordered = sorted(lines.values(), key=lambda r: (order.index(r["row"]), r["split"], r["seed"]))
+    RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         writer.writeheader()
@@ -216,6 +217,8 @@ def median(seconds: list[float]) -> str:
     """Median and range."""
     if not seconds:
         return "-"
+    if len(seconds) == 1:
+        return f"{seconds[0]:.1f}"
     return f"{statistics.median(seconds):.1f} ({min(seconds):.1f} - {max(seconds):.1f})"
 
 

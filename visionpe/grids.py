@@ -111,20 +111,41 @@ def positions(
     >>> positions(2, 3, cells=(2, 6))[1, 0].tolist()  # the same three cells, counted as six
     [0.5, 2.5, 4.5]
     """
+    _require_cells("h", h)
+    _require_cells("w", w)
+    if frame is None:
+        rows, columns = cells or (None, None)
+        y = line_positions(h, cells=rows, device=device, dtype=dtype)
+        x = line_positions(w, cells=columns, device=device, dtype=dtype)
+        return torch.stack([y[:, None].expand(h, w), x.expand(h, w)])
     if cells is not None:
         _require_cells("cells", min(cells))
-        count = torch.tensor(cells, device=device or (frame and frame.view.device), dtype=dtype)[
-            :, None, None
-        ]
-        return (grid(h, w, frame, device=device, dtype=dtype) * count + (count - 1)) / 2
-    if frame is None:
-        _require_cells("h", h)
-        _require_cells("w", w)
-        y = torch.arange(h, device=device).to(dtype)
-        x = torch.arange(w, device=device).to(dtype)
-        return torch.stack([y[:, None].expand(h, w), x.expand(h, w)])
+        points = grid(h, w, frame, device=device, dtype=dtype)
+        count = torch.tensor(cells, device=points.device, dtype=dtype)[:, None, None]
+        return (points * count + (count - 1)) / 2
     points = _points(h, w, frame, device, dtype)
     return points / _cell_size(h, w, frame).to(points)[..., None, None] - 0.5
+
+
+def line_positions(
+    n: int,
+    *,
+    cells: int | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, " n"]:
+    """`positions` along one axis of a whole image: 0 to `n - 1`, or spread over `cells` cells.
+
+    Raises:
+        ValueError: if `cells` is below 1.
+
+    >>> line_positions(3).tolist(), line_positions(3, cells=6).tolist()
+    ([0.0, 1.0, 2.0], [0.5, 2.5, 4.5])
+    """
+    if cells is None:
+        return torch.arange(n, device=device).to(dtype)
+    _require_cells("cells", cells)
+    return (axis(n, device=device, dtype=dtype) * cells + (cells - 1)) / 2
 
 
 def inside(h: int, w: int, frame: Frame) -> Bool[Tensor, "*b h w"]:

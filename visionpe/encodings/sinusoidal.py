@@ -14,7 +14,7 @@ from typing_extensions import override
 from visionpe.encodings.base import MapEncoding, require_batch
 from visionpe.encodings.sinusoid import require_temperature, sinusoid
 from visionpe.frame import Frame
-from visionpe.grids import positions
+from visionpe.grids import line_positions, positions
 
 
 def sinusoidal2d(
@@ -103,13 +103,22 @@ def sinusoidal2d_code(
     True
     """
     _require_width(width)
-    points = positions(h, w, frame, cells=cells, device=device, dtype=dtype)
     if frame is not None:
+        points = positions(h, w, frame, cells=cells, device=device, dtype=dtype)
         return sinusoidal2d(points, width, temperature=temperature)
     # The whole image: y changes down the columns only and x along the rows only.
-    rows = sinusoid(points[0, :, 0], width // 2, temperature=temperature).flatten(0, 1)
-    columns = sinusoid(points[1, 0, :], width // 2, temperature=temperature).flatten(0, 1)
-    return torch.cat([rows[:, :, None].expand(-1, h, w), columns[:, None, :].expand(-1, h, w)])
+    down, along = cells or (None, None)
+    y = line_positions(h, cells=down, device=device, dtype=dtype)
+    x = line_positions(w, cells=along, device=device, dtype=dtype)
+    rows = [
+        part[:, :, None].expand(-1, h, w)
+        for part in sinusoid(y, width // 2, temperature=temperature)
+    ]
+    columns = [
+        part[:, None, :].expand(-1, h, w)
+        for part in sinusoid(x, width // 2, temperature=temperature)
+    ]
+    return torch.cat([*rows, *columns])
 
 
 @final
