@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from visionpe.encodings.sinusoidal import (
         AppendSinusoidal2d,
         Sinusoidal2d,
+        sinusoidal2d_code,
+    )
+    from visionpe.encodings.sinusoidal_orders import (
         sinusoidal2d,
         sinusoidal2d_big_vision,
-        sinusoidal2d_code,
         sinusoidal2d_mae,
         sinusoidal2d_timm,
     )
@@ -43,11 +45,11 @@ _HOME = {
     "AppendSinusoidal2d": "visionpe.encodings.sinusoidal",
     "Sinusoidal2d": "visionpe.encodings.sinusoidal",
     "sinusoid": "visionpe.encodings.sinusoid",
-    "sinusoidal2d": "visionpe.encodings.sinusoidal",
-    "sinusoidal2d_big_vision": "visionpe.encodings.sinusoidal",
+    "sinusoidal2d": "visionpe.encodings.sinusoidal_orders",
+    "sinusoidal2d_big_vision": "visionpe.encodings.sinusoidal_orders",
     "sinusoidal2d_code": "visionpe.encodings.sinusoidal",
-    "sinusoidal2d_mae": "visionpe.encodings.sinusoidal",
-    "sinusoidal2d_timm": "visionpe.encodings.sinusoidal",
+    "sinusoidal2d_mae": "visionpe.encodings.sinusoidal_orders",
+    "sinusoidal2d_timm": "visionpe.encodings.sinusoidal_orders",
 }
 
 __all__ = [

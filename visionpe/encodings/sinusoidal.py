@@ -1,7 +1,7 @@
-"""Fixed two-dimensional sinusoids: arXiv 1706.03762 along each axis, half the channels an axis.
+"""Fixed two-dimensional sinusoids on maps: arXiv 1706.03762 along each axis.
 
-Libraries disagree on the order of the channels and on the last frequency, so each convention is a
-function of its own. All take positions in cells (`visionpe.positions`), whole or not.
+The order of the channels is that of `sinusoidal2d`; other libraries' orders stand beside it in
+`visionpe.encodings.sinusoidal_orders`.
 """
 
 from typing import final
@@ -13,69 +13,9 @@ from typing_extensions import override
 
 from visionpe.encodings.base import MapEncoding, require_batch
 from visionpe.encodings.sinusoid import require_temperature, sinusoid
+from visionpe.encodings.sinusoidal_orders import require_width, sinusoidal2d
 from visionpe.frame import Frame
 from visionpe.grids import line_positions, positions
-
-
-def sinusoidal2d(
-    points: Float[Tensor, "*b 2 h w"], width: int, *, temperature: float = 10000.0
-) -> Float[Tensor, "*b d h w"]:
-    """The two-dimensional sinusoidal code, ordered `[sin y, cos y, sin x, cos x]`.
-
-    timm's `build_sincos2d_pos_embed(..., interleave_sin_cos=True)`.
-
-    Args:
-        points: positions `(y, x)` in cells.
-        width: number of channels, a multiple of 4.
-        temperature: the longest wavelength, in units of 2 pi cells.
-
-    Raises:
-        ValueError: if `width` is not a multiple of 4, or `temperature` not positive.
-
-    >>> sinusoidal2d(positions(1, 1), 4).flatten().tolist()
-    [0.0, 1.0, 0.0, 1.0]
-    """
-    y, x = _axes(points, width, temperature)
-    return torch.cat([*y, *x], -3)
-
-
-def sinusoidal2d_timm(
-    points: Float[Tensor, "*b 2 h w"], width: int, *, temperature: float = 10000.0
-) -> Float[Tensor, "*b d h w"]:
-    """timm's default order, `[sin y, sin x, cos y, cos x]`; arguments as of `sinusoidal2d`.
-
-    >>> sinusoidal2d_timm(positions(1, 1), 4).flatten().tolist()
-    [0.0, 0.0, 1.0, 1.0]
-    """
-    y, x = _axes(points, width, temperature)
-    return torch.cat([y[0], x[0], y[1], x[1]], -3)
-
-
-def sinusoidal2d_mae(
-    points: Float[Tensor, "*b 2 h w"], width: int, *, temperature: float = 10000.0
-) -> Float[Tensor, "*b d h w"]:
-    """The order of MAE (arXiv 2111.06377), width first: `[sin x, cos x, sin y, cos y]`.
-
-    >>> sinusoidal2d_mae(positions(1, 2), 4)[0, 0].tolist() == positions(1, 2)[1, 0].sin().tolist()
-    True
-    """
-    y, x = _axes(points, width, temperature)
-    return torch.cat([*x, *y], -3)
-
-
-def sinusoidal2d_big_vision(
-    points: Float[Tensor, "*b 2 h w"], width: int, *, temperature: float = 10000.0
-) -> Float[Tensor, "*b d h w"]:
-    """The form of big_vision and SimpleViT (arXiv 2205.01580): `[sin x, cos x, sin y, cos y]`.
-
-    Its longest wavelength is the temperature: frequencies `temperature ** -(k / (width/4 - 1))`.
-
-    >>> code = sinusoidal2d_big_vision(positions(1, 2), 4)  # one band: no last one to move
-    >>> bool((code == sinusoidal2d_mae(positions(1, 2), 4)).all())
-    True
-    """
-    y, x = _axes(points, width, temperature, last_band_at_temperature=True)
-    return torch.cat([*x, *y], -3)
 
 
 def sinusoidal2d_code(
@@ -102,7 +42,7 @@ def sinusoidal2d_code(
     >>> bool((code == sinusoidal2d(positions(2, 3), 8)).all())
     True
     """
-    _require_width(width)
+    require_width(width)
     if frame is not None:
         points = positions(h, w, frame, cells=cells, device=device, dtype=dtype)
         return sinusoidal2d(points, width, temperature=temperature)
@@ -157,7 +97,7 @@ class Sinusoidal2d(MapEncoding):
 
     @override
     def out_channels(self, in_channels: int) -> int:
-        _require_width(in_channels)
+        require_width(in_channels)
         return in_channels
 
     def __repr__(self) -> str:
@@ -184,7 +124,7 @@ class AppendSinusoidal2d(MapEncoding):
         self, width: int, *, temperature: float = 10000.0, cells: tuple[int, int] | None = None
     ) -> None:
         super().__init__()
-        _require_width(width)
+        require_width(width)
         _require_options(temperature, cells)
         self.width = width
         self.temperature = temperature
@@ -221,30 +161,6 @@ def _code_for(
     return sinusoidal2d_code(
         h, w, width, frame, temperature=temperature, cells=cells, device=x.device, dtype=precise
     ).to(x.dtype)
-
-
-def _axes(
-    points: Tensor, width: int, temperature: float, *, last_band_at_temperature: bool = False
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """`(sin, cos)` of y and of x, each `*b width/4 h w`."""
-    _require_width(width)
-    sin, cos = sinusoid(
-        points,
-        width // 2,
-        temperature=temperature,
-        last_band_at_temperature=last_band_at_temperature,
-    ).movedim(1, -3)  # 2 bands *b 2 h w -> 2 *b 2 bands h w
-    sin_y, sin_x = sin.unbind(-4)
-    cos_y, cos_x = cos.unbind(-4)
-    return (sin_y, cos_y), (sin_x, cos_x)
-
-
-def _require_width(width: int) -> None:
-    if width < 4 or width % 4:
-        raise ValueError(
-            f"`width` (the number of channels) must be a multiple of 4, but is {width}. "
-            "Two axes have a sine and a cosine each."
-        )
 
 
 def _require_options(temperature: float, cells: tuple[int, int] | None) -> None:
