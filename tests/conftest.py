@@ -11,6 +11,7 @@ from jaxtyping import config, install_import_hook
 CHECKED = [
     "visionpe.frame",
     "visionpe.grids",
+    "visionpe.places",
     "visionpe.encodings",
     "visionpe.models",
     "visionpe.tasks.toy",

@@ -148,6 +148,27 @@ def line_positions(
     return (axis(n, device=device, dtype=dtype) * cells + (cells - 1)) / 2
 
 
+def cell_counts(
+    h: int,
+    w: int,
+    frame: Frame | None = None,
+    *,
+    cells: tuple[int, int] | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "*b 2"]:
+    """How many rows and columns of cells the whole image has, as `positions` counts them.
+
+    >>> cell_counts(2, 3, Frame.identity(4, 6).crop(0, 0, h=2, w=3)).tolist()
+    [4.0, 6.0]
+    """
+    if frame is None or cells is not None:
+        rows, columns = cells or (h, w)
+        return torch.stack([torch.full((), n, device=device, dtype=dtype) for n in (rows, columns)])
+    size = _cell_size(h, w, frame)
+    return (frame.extent / size).to(device or size.device, dtype)
+
+
 def inside(h: int, w: int, frame: Frame) -> Bool[Tensor, "*b h w"]:
     """Which cells of an `h x w` map have their centre in the original image, not in a border.
 

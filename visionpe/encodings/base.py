@@ -1,4 +1,4 @@
-"""What an encoding of feature maps is."""
+"""What an encoding of feature maps is, and one whose code is a function of the place alone."""
 
 from abc import ABC, abstractmethod
 
@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from visionpe.frame import Frame
+from visionpe.places import Places
 
 
 class MapEncoding(nn.Module, ABC):
@@ -37,6 +38,25 @@ class MapEncoding(nn.Module, ABC):
         return in_channels
 
 
+class PointEncoding(MapEncoding):
+    """A map encoding that treats every cell by its own place, so that it acts on tokens as well.
+
+    What it does to a cell depends on the cell's place and channels, not on its neighbours, their
+    number or their order.
+    """
+
+    @abstractmethod
+    def tokens(self, x: Float[Tensor, "b n c"], places: Places) -> Float[Tensor, "b n d"]:
+        """The encoded tokens; those without a place (`places.prefix`, `.suffix`) keep their value.
+
+        An encoding that appends channels appends zeros to tokens without a place.
+
+        Args:
+            x: tokens, in any order and number.
+            places: where they sit, with batch shape `b` or none.
+        """
+
+
 def require_batch(frame: Frame | None, batch: int) -> None:
     """Refuses a frame that belongs to another number of samples.
 
@@ -48,3 +68,35 @@ def require_batch(frame: Frame | None, batch: int) -> None:
             f"`frame` must hold one place for all or one for each of the {batch} samples, "
             f"but holds {frame.view.shape[:-1].numel()}."
         )
+
+
+def require_tokens(name: str, x: Tensor, places: Places) -> None:
+    """Refuses tokens that `places` do not describe: another number of them, or of samples.
+
+    Args:
+        name: of the argument, for the message.
+        x: `b ... n d`.
+        places: where the `n` tokens sit.
+
+    Raises:
+        ValueError: if the numbers differ.
+    """
+    if x.shape[-2] != places.tokens:
+        raise ValueError(
+            f"`{name}` must hold as many tokens as `places`, {places.tokens} "
+            f"({places.prefix} + {places.positions.shape[-2]} + {places.suffix}), "
+            f"but holds {x.shape[-2]}."
+        )
+    batch = places.positions.shape[:-2]
+    if batch and batch not in ((1,), (x.shape[0],)):
+        raise ValueError(
+            f"`places` must hold one set for all or one for each of the {x.shape[0]} samples "
+            f"of `{name}`, but holds {batch.numel()}."
+        )
+
+
+def pad_tokens(code: Float[Tensor, "*b n d"], places: Places) -> Float[Tensor, "*b m d"]:
+    """The code of the placed tokens with zeros for those without a place before and behind."""
+    if not places.prefix and not places.suffix:
+        return code
+    return nn.functional.pad(code, (0, 0, places.prefix, places.suffix))
