@@ -28,6 +28,8 @@ class Sample:
         heads, head_dim: of the queries (attention).
         sizes: `(h, w)` of maps, or of the lattices of queries, that it accepts.
         key_sizes: of keys, where they differ from the queries' (attention).
+        scale_free: False for a setting that gives up what the record promises of a resize.
+        leaves_unplaced: False for a setting that is asked to act on tokens without a place.
     """
 
     make: Callable[[], nn.Module]
@@ -36,6 +38,8 @@ class Sample:
     head_dim: int = 16
     sizes: tuple[tuple[int, int], ...] = ((5, 7), (8, 4), (1, 6), (6, 1), (1, 1))
     key_sizes: tuple[tuple[int, int], ...] = ((3, 4),)
+    scale_free: bool = True
+    leaves_unplaced: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,9 @@ class Record:
         no_grad: parameters that rightly get no gradient in the sample call, with the reason.
         no_export: why it does not export with open sizes; empty: it does.
         no_onnx: why it has no ONNX form; empty: it has.
+        exempt: other checks of `visionpe.check` that it rightly does not pass, with the reason;
+            each of them must indeed fail.
+        aspect: the code along one axis depends on the other axis' length.
     """
 
     encoding: type[nn.Module]
@@ -79,6 +86,8 @@ class Record:
     no_grad: dict[str, str] = field(default_factory=dict)
     no_export: str = ""
     no_onnx: str = ""
+    exempt: dict[str, str] = field(default_factory=dict)
+    aspect: bool = False
 
     @property
     def name(self) -> str:

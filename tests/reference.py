@@ -1,10 +1,12 @@
 """Slow and obvious forms of the formulas, to check the package against."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def coordinates(h: int, w: int, *, radius: bool = False, align_corners: bool = False) -> Tensor:
@@ -39,3 +41,19 @@ def concatenating_conv(
     together = F.pad(together, pads, mode=mode)
     function = F.conv1d if x.dim() == 3 else F.conv2d
     return function(together, kernel, conv.bias, conv.stride, 0, conv.dilation, groups)
+
+
+class LargestTensor(TorchDispatchMode):
+    """While it is entered, how many numbers the largest tensor has that an operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.numbers = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor):
+            self.numbers = max(self.numbers, out.numel())
+        return out

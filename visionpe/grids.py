@@ -77,7 +77,7 @@ def grid(
     extent = frame.extent.to(points)[..., None, None]
     span = extent
     if align_corners:
-        span = extent - _cell_size(h, w, frame).to(points)[..., None, None]
+        span = extent - _cell_size(h, w, frame, dtype).to(points)[..., None, None]
         span = torch.where(span > 0, span, torch.ones_like(span))  # one cell: 0 / 1
     return (2 * points - extent) / span
 
@@ -124,7 +124,7 @@ def positions(
         count = torch.tensor(cells, device=points.device, dtype=dtype)[:, None, None]
         return (points * count + (count - 1)) / 2
     points = _points(h, w, frame, device, dtype)
-    return points / _cell_size(h, w, frame).to(points)[..., None, None] - 0.5
+    return points / _cell_size(h, w, frame, dtype).to(points)[..., None, None] - 0.5
 
 
 def line_positions(
@@ -165,8 +165,8 @@ def cell_counts(
     if frame is None or cells is not None:
         rows, columns = cells or (h, w)
         return torch.stack([torch.full((), n, device=device, dtype=dtype) for n in (rows, columns)])
-    size = _cell_size(h, w, frame)
-    return (frame.extent / size).to(device or size.device, dtype)
+    size = _cell_size(h, w, frame, dtype)
+    return (frame.extent.to(dtype) / size).to(device or size.device)
 
 
 def inside(h: int, w: int, frame: Frame) -> Bool[Tensor, "*b h w"]:
@@ -193,12 +193,11 @@ def _points(
     return along_y + along_x + affine[..., :, 2, None, None]
 
 
-def _cell_size(h: int, w: int, frame: Frame) -> Float[Tensor, "*b 2"]:
+def _cell_size(h: int, w: int, frame: Frame, dtype: torch.dtype) -> Float[Tensor, "*b 2"]:
     """How far one step to the next cell goes along y and along x, in pixels of the original."""
-    step = frame.view / torch.stack(
-        [frame.view.new_tensor(float(h)), frame.view.new_tensor(float(w))]
-    )
-    return (frame.affine[..., :2] * step[..., None, :]).square().sum(-1).sqrt()
+    affine, view = (part.to(dtype) for part in (frame.affine, frame.view))
+    step = view / torch.stack([view.new_tensor(float(h)), view.new_tensor(float(w))])
+    return (affine[..., :2] * step[..., None, :]).square().sum(-1).sqrt()
 
 
 def _require_cells(name: str, value: int) -> None:

@@ -26,8 +26,8 @@ class Places(NamedTuple):
         extent: `*b 2`; rows and columns of the whole original image, in cells.
         prefix: number of tokens without a place before them.
         suffix: number of tokens without a place behind them.
-        shape: `(h, w)` if the placed tokens are the cells of an `h x w` map, row by row, and
-            `y` changes from row to row only and `x` from column to column only; else None.
+        shape: `(h, w)` if the placed tokens are the cells of an `h x w` map, row by row, one cell
+            apart, `y` changing from row to row only and `x` from column to column only; else None.
 
     >>> Places.of(1, 3, prefix=1).positions.tolist()
     [[0.0, 0.0], [0.0, 1.0], [0.0, 2.0]]
@@ -66,14 +66,14 @@ class Places(NamedTuple):
         _require_count("suffix", suffix)
         points = positions(h, w, frame, cells=cells, device=device, dtype=dtype)
         extent = cell_counts(h, w, frame, cells=cells, device=points.device, dtype=dtype)
-        # A frame may turn the map: then neither axis is a map's own.
-        shape = (h, w) if frame is None else None
+        # A frame may turn the map, and a count of cells may stretch it.
+        shape = (h, w) if frame is None and cells in (None, (h, w)) else None
         return Places(points.flatten(-2).mT, extent, prefix, suffix, shape)
 
     @staticmethod
     def at(
         points: Float[Tensor, "*b n 2"],
-        extent: Float[Tensor, "*b 2"] | tuple[float, float],
+        extent: Float[Tensor, "*#b 2"] | tuple[float, float],
         *,
         prefix: int = 0,
         suffix: int = 0,
@@ -83,7 +83,7 @@ class Places(NamedTuple):
         Args:
             points: `(y, x)` in cells, the first cell of the image at 0, whole or not. Tokens
                 beyond a short sample's end can be anywhere (0), if the attention masks them.
-            extent: rows and columns of the whole image, in cells.
+            extent: rows and columns of the whole image, in cells, for all samples or each.
             prefix, suffix: how many tokens without a place stand before and behind them.
 
         Raises:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from positional_encodings.torch_encodings import PositionalEncoding2D
 from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor
 
@@ -12,6 +13,8 @@ from visionpe import (
     AppendSinusoidal2d,
     Frame,
     MapEncoding,
+    Places,
+    PointEncoding,
     Sinusoidal2d,
     positions,
     sinusoid,
@@ -173,19 +176,130 @@ def test_their_reprs_are_the_calls_that_make_them() -> None:
         assert repr(eval(repr(module))) == repr(module)  # noqa: S307 - our own text
 
 
+@pytest.mark.parametrize("width", range(2, 14))
+def test_a_width_of_no_multiple_of_four_lacks_the_slowest_cosines_first(width: int) -> None:
+    bands = -(-width // 4)
+    full = sinusoidal2d(positions(5, 7), 4 * bands).unflatten(0, (4, bands))
+    last = {2: (3,), 1: (3, 1), 0: (3, 1, 2)}  # what of the slowest wave is missing: block numbers
+    missing = {3: last[2], 2: last[1], 1: last[0], 0: ()}[width % 4]
+    wanted = [full[i, : bands - (i in missing)] for i in range(4)]
+    code = sinusoidal2d(positions(5, 7), width)
+    assert torch.equal(code, torch.cat(wanted))
+    assert code.shape == (width, 5, 7)
+    assert (code.flatten(1).unique(dim=1).shape[1]) == 35  # every cell is told from every other
+    assert torch.equal(Sinusoidal2d()(torch.zeros(1, width, 5, 7))[0], code)
+
+
+@pytest.mark.parametrize("width", [2, 3, 7, 8, 10, 11, 64])
+def test_positional_encodings_builds_the_same_in_another_order(width: int) -> None:
+    """Theirs is y's half, then x's, sine and cosine in turn, cut to the width.
+
+    So it agrees where at most one channel is cut, and has no x at all at width 2.
+    """
+    theirs = PositionalEncoding2D(width)(torch.zeros(1, 5, 7, width))[0].permute(2, 0, 1)
+    bands = -(-width // 4)
+    turn = [2 * k + s for s in (0, 1) for k in range(bands)]  # in turn -> sines, cosines
+    order = [i for i in [*turn, *(2 * bands + i for i in turn)] if i < width]
+    ours = sinusoidal2d(positions(5, 7), width)
+    agree = torch.allclose(ours, theirs[order], rtol=0, atol=1e-6)
+    assert agree == (width % 4 in (0, 3))
+    if width == 2:
+        assert torch.equal(theirs, theirs[..., :1].expand(2, 5, 7))
+        assert not torch.equal(ours, ours[..., :1].expand(2, 5, 7))
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(
+    h=st.integers(1, 20),
+    w=st.integers(1, 20),
+    width=st.integers(2, 33),
+    prefix=st.integers(0, 2),
+    suffix=st.integers(0, 2),
+    cells=st.none() | st.tuples(st.integers(1, 30), st.integers(1, 30)),
+)
+def test_tokens_are_encoded_as_the_maps_cells_are(
+    h: int, w: int, width: int, prefix: int, suffix: int, cells: tuple[int, int] | None
+) -> None:
+    places = Places.of(h, w, prefix=prefix, suffix=suffix)
+    x = torch.randn(2, places.tokens, width)
+    placed = slice(prefix, prefix + h * w)
+    fmap = x[:, placed].mT.unflatten(-1, (h, w))
+    for module in (Sinusoidal2d(cells=cells), AppendSinusoidal2d(5, cells=cells)):
+        wanted = module(fmap).flatten(2).mT
+        for where in (places, places._replace(shape=None)):  # the quick way and the general one
+            got = module.tokens(x, where)
+            torch.testing.assert_close(got[:, placed], wanted, rtol=0, atol=1e-5)
+            unplaced = torch.cat([got[:, :prefix], got[:, prefix + h * w :]], 1)
+            alone = torch.cat([x[:, :prefix], x[:, prefix + h * w :]], 1)
+            assert torch.equal(unplaced[..., :width], alone)
+            assert not unplaced[..., width:].any()
+
+
+@pytest.mark.parametrize("module", [Sinusoidal2d(cells=(10, 14)), AppendSinusoidal2d(6)])
+def test_tokens_follow_their_frame_and_their_order(module: PointEncoding) -> None:
+    whole = Frame.identity(20, 28)
+    frames = Frame.stack([whole.crop(3, 5, h=8, w=11), whole.crop(3, 5, h=8, w=11).rotate(30)])
+    x = torch.randn(2, 16, 8, 11)
+    places = Places.of(8, 11, frames)
+    tokens = x.flatten(2).mT
+    wanted = module(x, frames).flatten(2).mT
+    torch.testing.assert_close(module.tokens(tokens, places), wanted, rtol=0, atol=1e-5)
+    order = torch.randperm(88)
+    mixed = places._replace(positions=places.positions[:, order])
+    got = module.tokens(tokens[:, order], mixed)
+    torch.testing.assert_close(got, wanted[:, order], rtol=0, atol=1e-5)
+    assert (module.tokens(tokens[:, order], places) - wanted[:, order]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_far_tokens_keep_their_code_in_half_precision(dtype: torch.dtype) -> None:
+    far = torch.stack([torch.zeros(4096), torch.arange(65_536.0, 69_632.0)], -1)
+    x = torch.zeros(1, 4096, 18, dtype=dtype)
+    got = Sinusoidal2d().tokens(x, Places.at(far, (1, 70_000)))[0]
+    wanted = sinusoidal2d(far.double().mT[..., None], 18)[..., 0].mT.to(dtype)
+    assert got.dtype == dtype
+    assert (got.double() - wanted.double()).abs().max() <= torch.finfo(dtype).eps
+
+
+def test_appended_codes_of_two_places_have_the_products_of_their_difference() -> None:
+    x = torch.zeros(1, 3, 2, dtype=torch.float64)
+    points = torch.tensor([[0.0, 2.0], [4.0, 1.5], [9.0, 0.0]], dtype=torch.float64)
+
+    def gram(points: Tensor) -> Tensor:
+        code = AppendSinusoidal2d(8).tokens(x, Places.at(points, (20, 20)))[0, :, 2:]
+        return code @ code.mT
+
+    torch.testing.assert_close(gram(points + 3.25), gram(points), rtol=0, atol=1e-10)
+    # with fewer cosines a shift no longer is a rotation
+    code = sinusoidal2d(points.mT[..., None], 2)[..., 0]
+    moved = sinusoidal2d((points + 3.25).mT[..., None], 2)[..., 0]
+    assert (moved.mT @ moved - code.mT @ code).abs().max() > 0.1
+
+
 WIDTH = (
     "`width` (the number of channels) must be a multiple of 4, but is {}. "
     "Two axes have a sine and a cosine each."
+)
+NARROW = (
+    "`width` (the number of channels) must be at least 2, but is {}. "
+    "Each of two axes has a sine at least."
 )
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Sinusoidal2d()(torch.zeros(1, 6, 3, 4)), WIDTH.format(6)),
-        (lambda: AppendSinusoidal2d(0), WIDTH.format(0)),
-        (lambda: sinusoidal2d(positions(2, 3), 7), WIDTH.format(7)),
-        (lambda: Sinusoidal2d().out_channels(2), WIDTH.format(2)),
+        (lambda: Sinusoidal2d()(torch.zeros(1, 1, 3, 4)), NARROW.format(1)),
+        (lambda: AppendSinusoidal2d(0), NARROW.format(0)),
+        (lambda: sinusoidal2d(positions(2, 3), 1), NARROW.format(1)),
+        (lambda: Sinusoidal2d().out_channels(1), NARROW.format(1)),
+        (lambda: sinusoidal2d_timm(positions(2, 3), 7), WIDTH.format(7)),
+        (lambda: sinusoidal2d_mae(positions(2, 3), 2), WIDTH.format(2)),
+        (lambda: sinusoidal2d_big_vision(positions(2, 3), 0), WIDTH.format(0)),
+        (
+            lambda: Sinusoidal2d().tokens(torch.zeros(2, 7, 8), Places.of(2, 3)),
+            "`x` must hold as many tokens as `places`, 6 (0 + 6 + 0), but holds 7.",
+        ),
         (
             lambda: sinusoid(torch.zeros(3), 5),
             "`width` must be an even number of at least 2, but is 5.",

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from visionpe import AddCoords, AppendSinusoidal2d, Sinusoidal2d
+from visionpe import AddCoords, AppendSinusoidal2d, Learned2d
 from visionpe.models.toy import MapToPoint, PointToImage, PointToMap, he_normal_
 from visionpe.models.toy_baselines import (
     ConvMapToPoint,
@@ -125,9 +125,8 @@ def test_he_normal_has_the_fan_ins_variance_and_no_biases() -> None:
     [
         (lambda: PointToMap(h=1), "`h` and `w` must be at least 2 cells, but are 1 and 64."),
         (
-            lambda: PointToMap(Sinusoidal2d()),
-            "`width` (the number of channels) must be a multiple of 4, but is 2. "
-            "Two axes have a sine and a cosine each.",
+            lambda: PointToMap(Learned2d(8, (4, 4))),
+            "`x` must have the 8 channels that Learned2d is made for, but has 2.",
         ),
         (
             lambda: PointToImage(kernel=2),

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -75,11 +74,6 @@ def convolve(
     pads = [n for pair in zip(before[::-1], after[::-1], strict=True) for n in pair]
     x = F.pad(x, pads, mode="constant" if mode == "zeros" else mode)
     return convolution(x, weight, bias, stride, (0,) * len(stride), dilation, groups)
-
-
-def precise(x: Tensor) -> torch.dtype:
-    """The dtype for coordinates that go with `x`: float32, or `x`'s if that is wider."""
-    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _each(value: int | tuple[int, ...], axes: int) -> tuple[int, ...]:

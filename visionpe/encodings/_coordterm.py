@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from visionpe.encodings._convolve import Geometry, convolve
+from visionpe.encodings.precision import exactly
 
 
 class Strip(NamedTuple):
@@ -85,9 +86,7 @@ def add_strips(y: Float[Tensor, "b o h w"], rows: Strip, columns: Strip) -> Tens
 
 def _exact(code: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The convolution of coordinates in their own dtype, whatever the weights' or autocast's."""
-    if not torch.is_autocast_enabled(code.device.type):
-        return convolve(code, weight.to(code.dtype), None, geometry)
-    with torch.autocast(code.device.type, enabled=False):
+    with exactly(code.device):
         return convolve(code, weight.to(code.dtype), None, geometry)
 
 

@@ -15,7 +15,12 @@ class MapEncoding(nn.Module, ABC):
     An encoding appends channels, adds to them or scales them; it takes its coordinates from
     `visionpe.grids` alone, for any `h x w`, on the map's device, and returns the map's dtype. It
     holds no table that depends on a size unless the table is learned.
+
+    Attributes:
+        channels: of the maps that it is made for; None: any.
     """
+
+    channels: int | None = None
 
     @abstractmethod
     def forward(
@@ -35,6 +40,7 @@ class MapEncoding(nn.Module, ABC):
         Raises:
             ValueError: if the encoding cannot act on so many channels.
         """
+        require_channels(self, self.channels, in_channels)
         return in_channels
 
 
@@ -55,6 +61,19 @@ class PointEncoding(MapEncoding):
             x: tokens, in any order and number.
             places: where they sit, with batch shape `b` or none.
         """
+
+
+def require_channels(encoding: nn.Module, wanted: int | None, channels: int) -> None:
+    """Refuses a map, or tokens, of other channels than the encoding is made for.
+
+    Raises:
+        ValueError: if they differ, and `wanted` is not None.
+    """
+    if wanted not in (None, channels):
+        raise ValueError(
+            f"`x` must have the {wanted} channels that {type(encoding).__name__} is made for, "
+            f"but has {channels}."
+        )
 
 
 def require_batch(frame: Frame | None, batch: int) -> None:

@@ -11,9 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from visionpe.encodings.base import MapEncoding, require_batch
+from visionpe.encodings.base import PointEncoding, pad_tokens, require_batch, require_tokens
+from visionpe.encodings.precision import wide_dtype
 from visionpe.frame import Frame
 from visionpe.grids import grid
+from visionpe.places import Places
 
 
 def coordinates(
@@ -44,15 +46,16 @@ def coordinates(
 
 
 @final
-class AddCoords(MapEncoding):
-    """Appends the coordinate channels `y, x` (and the radius) to a map.
+class AddCoords(PointEncoding):
+    """Appends the coordinate channels `y, x` (and the radius) to a map or to tokens.
 
     The layer of that name in arXiv 1807.03247. Followed by a convolution it is CoordConv;
     `CoordConv2d` computes the same without the concatenation, and faster.
 
     Args:
         radius: append `sqrt(y^2 + x^2)` as well.
-        align_corners: the paper's range, in which the first and last cell are at -1 and 1.
+        align_corners: the paper's range, in which the first and last cell are at -1 and 1. Of
+            tokens these are the cells of the whole image, as many as `places.extent` counts.
 
     >>> AddCoords()(torch.ones(1, 1, 2, 2))[0, 1].tolist()
     [[-0.5, -0.5], [0.5, 0.5]]
@@ -75,9 +78,20 @@ class AddCoords(MapEncoding):
             radius=self.radius,
             align_corners=self.align_corners,
             device=x.device,
-            dtype=torch.promote_types(x.dtype, torch.float32),
+            dtype=wide_dtype(x),
         )
         return torch.cat([x, code.to(x.dtype).expand(x.shape[0], *code.shape[-3:])], 1)
+
+    @override
+    def tokens(self, x: Float[Tensor, "b n c"], places: Places) -> Float[Tensor, "b n d"]:
+        require_tokens("x", x, places)
+        precise = wide_dtype(x, places.positions)
+        places = places.to(x.device, precise)
+        code = _aligned(places) if self.align_corners else places.coordinates()
+        if self.radius:
+            code = torch.cat([code, code.square().sum(-1, keepdim=True).sqrt()], -1)
+        code = pad_tokens(code.to(x.dtype), places)
+        return torch.cat([x, code.expand(x.shape[0], *code.shape[-2:])], -1)
 
     @override
     def out_channels(self, in_channels: int) -> int:
@@ -85,3 +99,10 @@ class AddCoords(MapEncoding):
 
     def __repr__(self) -> str:
         return f"AddCoords(radius={self.radius}, align_corners={self.align_corners})"
+
+
+def _aligned(places: Places) -> Float[Tensor, "*b n 2"]:
+    """The places with the whole image's first and last cell at -1 and 1, as `grid` has them."""
+    extent = places.extent[..., None, :]
+    span = torch.where(extent > 1, extent - 1, torch.ones_like(extent))  # one cell: 0 / 1
+    return (2 * places.positions + (1 - extent)) / span

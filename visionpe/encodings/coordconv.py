@@ -12,11 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from visionpe.encodings._convolve import Geometry, convolve, precise
+from visionpe.encodings._convolve import Geometry, convolve
 from visionpe.encodings._coordterm import add_strips, add_term, separates, strip
 from visionpe.encodings._coordweight import coordinate_kernel, require_coordinates, reset
 from visionpe.encodings.base import require_batch
 from visionpe.encodings.coord import coordinates
+from visionpe.encodings.precision import wide_dtype
 from visionpe.frame import Frame
 from visionpe.grids import axis
 
@@ -65,7 +66,7 @@ def coord_conv2d(
     options: dict[str, Any] = {
         "align_corners": align_corners,
         "device": x.device,
-        "dtype": precise(x),
+        "dtype": wide_dtype(x),
     }
     y = convolve(x, weight, bias, geometry, groups)
     if frame is not None or radius or not separates(y):

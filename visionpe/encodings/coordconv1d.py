@@ -1,4 +1,4 @@
-"""CoordConv along one axis; see `visionpe.encodings.coordconv`."""
+"""CoordConv along one axis, arXiv 1807.03247; see `visionpe.encodings.coordconv`."""
 
 from typing import final
 
@@ -7,11 +7,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from visionpe.encodings._convolve import Geometry, convolve, precise
+from visionpe.encodings._convolve import Geometry, convolve
 from visionpe.encodings._coordterm import add_term
 from visionpe.encodings._coordweight import coordinate_kernel, require_coordinates, reset
 from visionpe.encodings.base import require_batch
 from visionpe.encodings.coord import coordinates
+from visionpe.encodings.precision import wide_dtype
 from visionpe.frame import Frame
 
 
@@ -46,7 +47,7 @@ def coord_conv1d(
     require_batch(frame, x.shape[0])
     geometry = Geometry.of(weight, stride, padding, dilation, padding_mode)
     code = coordinates(
-        1, x.shape[-1], frame, align_corners=align_corners, device=x.device, dtype=precise(x)
+        1, x.shape[-1], frame, align_corners=align_corners, device=x.device, dtype=wide_dtype(x)
     )[..., 1, :, :]  # *b 2 1 n -> *b 1 n
     if coord_weight.shape[1] == 2:
         code = torch.cat([code, code.abs()], -2)

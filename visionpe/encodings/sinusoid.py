@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from visionpe.encodings.precision import widest_dtype
+
 
 def sinusoid(
     position: Float[Tensor, "*s"],
@@ -35,7 +37,7 @@ def sinusoid(
     require_temperature(temperature)
     bands = width // 2
     # MPS has no float64; everywhere else the angles are exact to 65,536 cells and beyond.
-    precise = torch.float32 if position.device.type == "mps" else torch.float64
+    precise = widest_dtype(position.device)
     steps = torch.arange(bands, device=position.device).to(precise)
     last = max(bands - 1, 1) if last_band_at_temperature else bands
     frequency = torch.pow(temperature, -steps / last)

@@ -1,4 +1,4 @@
-"""Fixed two-dimensional sinusoids on maps: arXiv 1706.03762 along each axis.
+"""Fixed two-dimensional sinusoids on maps and tokens: arXiv 1706.03762 along each axis.
 
 The order of the channels is that of `sinusoidal2d`; other libraries' orders stand beside it in
 `visionpe.encodings.sinusoidal_orders`.
@@ -11,11 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from visionpe.encodings.base import MapEncoding, require_batch
+from visionpe.encodings.base import PointEncoding, pad_tokens, require_batch, require_tokens
+from visionpe.encodings.precision import wide_dtype
 from visionpe.encodings.sinusoid import require_temperature, sinusoid
-from visionpe.encodings.sinusoidal_orders import require_width, sinusoidal2d
+from visionpe.encodings.sinusoidal_orders import band_counts, sinusoidal2d
 from visionpe.frame import Frame
 from visionpe.grids import line_positions, positions
+from visionpe.places import Places
 
 
 def sinusoidal2d_code(
@@ -33,7 +35,7 @@ def sinusoidal2d_code(
 
     Args:
         h, w: rows and columns of the map.
-        width: number of channels, a multiple of 4.
+        width: number of channels, at least 2; see `sinusoidal2d`.
         frame: where the map sits in its image; without it, the map is the whole image.
         temperature: the longest wavelength, in units of 2 pi cells.
         cells: `(rows, columns)` that the whole image counts as; see `visionpe.positions`.
@@ -42,7 +44,6 @@ def sinusoidal2d_code(
     >>> bool((code == sinusoidal2d(positions(2, 3), 8)).all())
     True
     """
-    require_width(width)
     if frame is not None:
         points = positions(h, w, frame, cells=cells, device=device, dtype=dtype)
         return sinusoidal2d(points, width, temperature=temperature)
@@ -50,20 +51,12 @@ def sinusoidal2d_code(
     down, along = cells or (None, None)
     y = line_positions(h, cells=down, device=device, dtype=dtype)
     x = line_positions(w, cells=along, device=device, dtype=dtype)
-    rows = [
-        part[:, :, None].expand(-1, h, w)
-        for part in sinusoid(y, width // 2, temperature=temperature)
-    ]
-    columns = [
-        part[:, None, :].expand(-1, h, w)
-        for part in sinusoid(x, width // 2, temperature=temperature)
-    ]
-    return torch.cat([*rows, *columns])
+    return _separable(y, x, width, temperature)
 
 
 @final
-class Sinusoidal2d(MapEncoding):
-    """Adds the two-dimensional sinusoidal code to a map, as wide as the map's channels.
+class Sinusoidal2d(PointEncoding):
+    """Adds the two-dimensional sinusoidal code to a map or to tokens, as wide as they are.
 
     Positions are counted in cells of the whole image at the map's resolution, as in ViTs with fixed
     sinusoids. With `cells`, the whole image counts as so many cells whatever the resolution: the
@@ -74,8 +67,8 @@ class Sinusoidal2d(MapEncoding):
         cells: `(rows, columns)` that the whole image counts as.
 
     Raises:
-        ValueError: if `temperature` or one of `cells` is not positive; at the call, if the map's
-            channels are not a multiple of 4.
+        ValueError: if `temperature` or one of `cells` is not positive; at the call, if the map
+            has a single channel.
 
     >>> Sinusoidal2d()(torch.zeros(1, 4, 1, 1)).flatten().tolist()
     [0.0, 1.0, 0.0, 1.0]
@@ -96,8 +89,12 @@ class Sinusoidal2d(MapEncoding):
         return x + _code_for(x, x.shape[1], frame, self.temperature, self.cells)
 
     @override
+    def tokens(self, x: Float[Tensor, "b n c"], places: Places) -> Float[Tensor, "b n c"]:
+        return x + _code_of(x, x.shape[-1], places, self.temperature, self.cells)
+
+    @override
     def out_channels(self, in_channels: int) -> int:
-        require_width(in_channels)
+        band_counts(in_channels)
         return in_channels
 
     def __repr__(self) -> str:
@@ -105,16 +102,15 @@ class Sinusoidal2d(MapEncoding):
 
 
 @final
-class AppendSinusoidal2d(MapEncoding):
-    """Appends `width` channels of the two-dimensional sinusoidal code to a map of any channels.
+class AppendSinusoidal2d(PointEncoding):
+    """Appends `width` channels of the two-dimensional sinusoidal code to a map or to tokens.
 
     Args:
-        width: number of channels to append, a multiple of 4.
+        width: number of channels to append, at least 2; see `sinusoidal2d`.
         temperature, cells: as of `Sinusoidal2d`.
 
     Raises:
-        ValueError: if `width` is not a multiple of 4, or `temperature` or one of `cells` is not
-            positive.
+        ValueError: if `width` is below 2, or `temperature` or one of `cells` is not positive.
 
     >>> AppendSinusoidal2d(4)(torch.ones(1, 1, 1, 1)).flatten().tolist()
     [1.0, 0.0, 1.0, 0.0, 1.0]
@@ -124,7 +120,7 @@ class AppendSinusoidal2d(MapEncoding):
         self, width: int, *, temperature: float = 10000.0, cells: tuple[int, int] | None = None
     ) -> None:
         super().__init__()
-        require_width(width)
+        band_counts(width)
         _require_options(temperature, cells)
         self.width = width
         self.temperature = temperature
@@ -136,6 +132,11 @@ class AppendSinusoidal2d(MapEncoding):
         """The map with the code behind it, in the map's dtype."""
         code = _code_for(x, self.width, frame, self.temperature, self.cells)
         return torch.cat([x, code.expand(x.shape[0], *code.shape[-3:])], 1)
+
+    @override
+    def tokens(self, x: Float[Tensor, "b n c"], places: Places) -> Float[Tensor, "b n d"]:
+        code = _code_of(x, self.width, places, self.temperature, self.cells)
+        return torch.cat([x, code.expand(x.shape[0], *code.shape[-2:])], -1)
 
     @override
     def out_channels(self, in_channels: int) -> int:
@@ -156,11 +157,52 @@ def _code_for(
 ) -> Tensor:
     """The code for the map `x`: made in float32 or better, given in the map's dtype."""
     require_batch(frame, x.shape[0])
-    precise = torch.promote_types(x.dtype, torch.float32)
+    precise = wide_dtype(x)
     h, w = x.shape[-2:]
     return sinusoidal2d_code(
         h, w, width, frame, temperature=temperature, cells=cells, device=x.device, dtype=precise
     ).to(x.dtype)
+
+
+def _code_of(
+    x: Tensor,
+    width: int,
+    places: Places,
+    temperature: float,
+    cells: tuple[int, int] | None,
+) -> Tensor:
+    """The code for the tokens `x`, `*b n d`, zeros for those without a place."""
+    require_tokens("x", x, places)
+    precise = wide_dtype(x, places.positions)
+    places = places.to(x.device, precise)
+    points = places.positions
+    if cells is not None:
+        count = torch.tensor(cells, device=x.device, dtype=precise)
+        points = (places.coordinates() * count + (count - 1)) / 2
+    if places.shape is None:
+        code = sinusoidal2d(points.mT[..., None], width, temperature=temperature)[..., 0]
+    else:
+        lattice = points.unflatten(-2, places.shape)  # *b h w 2
+        code = _separable(lattice[..., :, 0, 0], lattice[..., 0, :, 1], width, temperature).flatten(
+            -2
+        )
+    return pad_tokens(code.mT.to(x.dtype), places)
+
+
+def _separable(
+    y: Float[Tensor, "*b h"], x: Float[Tensor, "*b w"], width: int, temperature: float
+) -> Float[Tensor, "*b d h w"]:
+    """The code where rows have one y each and columns one x, from `h + w` sines and cosines."""
+    counts = band_counts(width)
+    h, w = y.shape[-1], x.shape[-1]
+    # 2 bands *b n -> 2 *b bands n
+    down = sinusoid(y, 2 * counts[0], temperature=temperature).movedim(1, -2).unbind(0)
+    along = sinusoid(x, 2 * counts[0], temperature=temperature).movedim(1, -2).unbind(0)
+    blocks = [part[..., None].expand(*part.shape, w) for part in down]
+    blocks += [part[..., None, :].expand(*part.shape[:-1], h, w) for part in along]
+    return torch.cat(
+        [block.narrow(-3, 0, count) for block, count in zip(blocks, counts, strict=True)], -3
+    )
 
 
 def _require_options(temperature: float, cells: tuple[int, int] | None) -> None:

@@ -1,7 +1,8 @@
 """Two-dimensional sinusoids as functions of positions: arXiv 1706.03762, half the channels an axis.
 
 Libraries disagree on the order of the channels and on the last frequency, so each convention is a
-function of its own. All take positions in cells (`visionpe.positions`), whole or not.
+function of its own; those of other libraries refuse the widths that the libraries refuse. All take
+positions in cells (`visionpe.positions`), whole or not.
 """
 
 import torch
@@ -20,24 +21,32 @@ def sinusoidal2d(
 
     Args:
         points: positions `(y, x)` in cells.
-        width: number of channels, a multiple of 4.
+        width: number of channels, at least 2. If it is no multiple of 4, the code is that of the
+            next multiple without its slowest wave's cosine of x, then of y, then sine of x.
         temperature: the longest wavelength, in units of 2 pi cells.
 
     Raises:
-        ValueError: if `width` is not a multiple of 4, or `temperature` not positive.
+        ValueError: if `width` is below 2, or `temperature` not positive.
 
     >>> from visionpe import positions
     >>> sinusoidal2d(positions(1, 1), 4).flatten().tolist()
     [0.0, 1.0, 0.0, 1.0]
+    >>> sinusoidal2d(positions(1, 1), 3).flatten().tolist()  # no cosine of x
+    [0.0, 1.0, 0.0]
     """
-    y, x = _by_axis(points, width, temperature)
-    return torch.cat([*y, *x], -3)
+    counts = band_counts(width)
+    y, x = _by_axis(points, 4 * counts[0], temperature)
+    return torch.cat(
+        [part.narrow(-3, 0, count) for part, count in zip((*y, *x), counts, strict=True)], -3
+    )
 
 
 def sinusoidal2d_timm(
     points: Float[Tensor, "*b 2 h w"], width: int, *, temperature: float = 10000.0
 ) -> Float[Tensor, "*b d h w"]:
-    """timm's default order, `[sin y, sin x, cos y, cos x]`; arguments as of `sinusoidal2d`.
+    """timm's default order, `[sin y, sin x, cos y, cos x]`.
+
+    Arguments as of `sinusoidal2d`, but `width` a multiple of 4, as of all the orders below.
 
     >>> from visionpe import positions
     >>> sinusoidal2d_timm(positions(1, 1), 4).flatten().tolist()
@@ -74,6 +83,21 @@ def sinusoidal2d_big_vision(
     """
     y, x = _by_axis(points, width, temperature, last_band_at_temperature=True)
     return torch.cat([*x, *y], -3)
+
+
+def band_counts(width: int) -> tuple[int, int, int, int]:
+    """How many waves the blocks sin y, cos y, sin x and cos x of `sinusoidal2d` have.
+
+    Raises:
+        ValueError: if `width` is below 2.
+    """
+    if width < 2:
+        raise ValueError(
+            f"`width` (the number of channels) must be at least 2, but is {width}. "
+            "Each of two axes has a sine at least."
+        )
+    bands, short = (width + 3) // 4, -width % 4
+    return bands, bands - (short > 1), bands - (short > 2), bands - (short > 0)
 
 
 def require_width(width: int) -> None:

@@ -1,0 +1,48 @@
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile
+
+from visionpe import Places, RelativeBias, attend, attention_backend
+
+KERNEL = {
+    "MATH": "aten::_scaled_dot_product_attention_math",
+    "FLASH_ATTENTION": "aten::_scaled_dot_product_flash_attention_for_cpu",
+}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("encoded", [True, False])
+def test_the_kernel_it_names_is_the_one_that_runs(training: bool, encoded: bool) -> None:
+    q, k, v = torch.randn(3, 2, 2, 15, 8)
+    places = Places.of(3, 5)
+    layer = RelativeBias(2, (3, 5), std=1.0)
+    with torch.set_grad_enabled(training):
+        bias = layer.bias(q, k, places, places, 0.5) if encoded else None
+        name = attention_backend(q, k, v, bias)
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            attend(q, k, v, [layer] if encoded else [], places)
+    ran = {event.key for event in seen.key_averages()}
+    assert KERNEL[name] in ran
+    assert not ran & ({*KERNEL.values()} - {KERNEL[name]})
+    assert name == ("MATH" if training and encoded else "FLASH_ATTENTION")
+
+
+def test_a_mask_that_needs_a_gradient_or_dropout_means_the_formula_on_the_cpu() -> None:
+    q = torch.randn(1, 2, 6, 8, requires_grad=True)
+    bias = torch.randn(1, 2, 6, 6)
+    seen = torch.ones(1, 1, 6, 6, dtype=torch.bool)
+    assert attention_backend(q, q, q) == "FLASH_ATTENTION"
+    assert attention_backend(q, q, q, bias) == "FLASH_ATTENTION"
+    assert attention_backend(q, q, q, seen) == "FLASH_ATTENTION"
+    assert attention_backend(q, q, q, bias.requires_grad_()) == "MATH"
+    assert attention_backend(q, q, q, dropout=0.1) == "MATH"
+    with torch.no_grad():
+        assert attention_backend(q, q, q, bias) == "MATH"  # a parameter itself,
+        assert attention_backend(q, q, q, 1 * bias) == "FLASH_ATTENTION"  # not what is made of it
+
+
+def test_it_follows_the_kernels_that_are_allowed() -> None:
+    q = torch.randn(1, 2, 6, 8)
+    with sdpa_kernel(SDPBackend.MATH):
+        assert attention_backend(q, q, q) == "MATH"

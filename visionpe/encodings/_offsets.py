@@ -1,0 +1,138 @@
+"""Offsets between the places of queries and keys, in whole cells, by which tables are read.
+
+Whole numbers are counted from the first query's place, so that a crop which starts at half a cell
+has the same offsets as the image. Halves round up. Crops, flips and tiles of a map have whole
+offsets at its own cell size; those of rotated or rescaled ones are rounded.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from visionpe.encodings.precision import wide_dtype
+from visionpe.places import Places
+
+
+def whole_steps(
+    places: Places, key_places: Places
+) -> tuple[Int[Tensor, "*b n 2"], Int[Tensor, "*#b m 2"]]:
+    """The places of queries and of keys in whole cells from the first query's."""
+    # The sum is the first place itself, and zero where there is none: a class token alone may ask.
+    origin = places.positions[..., :1, :].sum(-2, keepdim=True)
+    q, k = (
+        # Beyond one half, so that halves round up whatever their rounding error.
+        # 64 bits: torch selects by them twice as fast as by 32.
+        (part.positions.to(wide_dtype(part.positions)) - origin + 0.501).floor().to(torch.int64)
+        for part in (places, key_places)
+    )
+    return q, k
+
+
+def axis_offsets(
+    places: Places, key_places: Places
+) -> tuple[Int[Tensor, "*b p q"], Int[Tensor, "*b r s"]]:
+    """The offsets, query minus key, along y and along x.
+
+    Of rows from rows and columns from columns (`hq hk` and `wq wk`) where both are lattices, else
+    of each query from each key (`*b n m`).
+    """
+    q, k = whole_steps(places, key_places)
+    if places.shape is not None and key_places.shape is not None:
+        q, k = q.unflatten(-2, places.shape), k.unflatten(-2, key_places.shape)  # h w 2
+        rows = q[:, 0, 0, None] - k[None, :, 0, 0]
+        return rows, q[0, :, 1, None] - k[0, None, :, 1]
+    return tuple(q[..., :, None, axis] - k[..., None, :, axis] for axis in (0, 1))  # type: ignore[return-value]
+
+
+def look_up(table: Float[Tensor, "heads t"], index: Int[Tensor, "*s"]) -> Float[Tensor, "heads *s"]:
+    """`table[:, index]`, by `index_select`: advanced indexing has a far slower backward pass."""
+    return table.index_select(1, index.flatten()).reshape(table.shape[0], *index.shape)
+
+
+def heads_second(bias: Float[Tensor, "heads *b n m"]) -> Float[Tensor, "#b heads n m"]:
+    """The bias as attention takes it: the samples, or one for all, before the heads."""
+    return bias[None] if bias.dim() == 3 else bias.movedim(0, -3)
+
+
+def require_fit(window: tuple[int, int], places: Places, key_places: Places, remedy: str) -> None:
+    """Refuses places further apart than a table for `window` knows.
+
+    Lattices are judged by their shape alone, which holds while a graph is captured. The offsets
+    themselves are looked at only where that costs no wait for a device, or nothing else is known.
+
+    Args:
+        remedy: what to do, with `{old}` and `{new}` for the windows.
+
+    Raises:
+        ValueError: if an offset lies outside the table.
+    """
+    lattices = [part.shape for part in (places, key_places) if part.shape is not None]
+    if len(lattices) == 2 and any(h > window[0] or w > window[1] for h, w in lattices):
+        _refuse(window, max(h for h, _ in lattices), max(w for _, w in lattices), remedy)
+    if torch.compiler.is_compiling() or (
+        len(lattices) == 2 and places.positions.device.type != "cpu"
+    ):
+        return
+    q, k = whole_steps(places, key_places)
+    if q.is_meta or not q.numel() or not k.numel():
+        return
+    apart = torch.maximum(q.amax(-2) - k.amin(-2), k.amax(-2) - q.amin(-2))  # *b 2
+    h, w = (int(furthest) + 1 for furthest in apart.reshape(-1, 2).amax(0))
+    if h > window[0] or w > window[1]:
+        _refuse(window, h, w, remedy)
+
+
+def require_window(window: tuple[int, int]) -> None:
+    """Refuses a window that is no size."""
+    if len(window) != 2 or min(window) < 1:
+        raise ValueError(f"`window` must be (h, w), at least 1 cell each, but is {tuple(window)}.")
+
+
+def require_positive(name: str, value: int) -> None:
+    """Refuses a count below 1."""
+    if value < 1:
+        raise ValueError(f"`{name}` must be at least 1, but is {value}.")
+
+
+def start(table: nn.Parameter, std: float) -> None:
+    """Zeros, or a normal distribution truncated at two standard deviations."""
+    if std:
+        nn.init.trunc_normal_(table, std=std, a=-2 * std, b=2 * std)
+    else:
+        nn.init.zeros_(table)
+
+
+def require_std(std: float) -> None:
+    """Refuses a standard deviation below 0."""
+    if not std >= 0:
+        raise ValueError(f"`std` must be at least 0, but is {std}.")
+
+
+def misfits(
+    module: nn.Module, state: dict[str, Any], prefix: str, remedies: dict[str, str]
+) -> list[str]:
+    """A message for each table in a state dict that was made for another window.
+
+    Args:
+        remedies: the call that resizes it, for each parameter's name.
+    """
+    messages = []
+    for name, remedy in remedies.items():
+        loaded, own = state.get(prefix + name), getattr(module, name)
+        if loaded is not None and loaded.shape != own.shape:
+            messages.append(
+                f"`{prefix}{name}` must have shape {tuple(own.shape)}, but has shape "
+                f"{tuple(loaded.shape)}. If it was made for another window, resize it before "
+                f"loading: {remedy}."
+            )
+    return messages
+
+
+def _refuse(window: tuple[int, int], h: int, w: int, remedy: str) -> None:
+    old, new = tuple(window), (max(h, window[0]), max(w, window[1]))
+    raise ValueError(
+        f"`window` must be at least {(h, w)} for these places, but is {old}. "
+        f"{remedy.format(old=old, new=new)}"
+    )

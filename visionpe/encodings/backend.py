@@ -1,0 +1,37 @@
+"""Which kernel torch's scaled dot-product attention runs, for given inputs."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.attention import SDPBackend
+
+
+def attention_backend(
+    q: Float[Tensor, "b heads n d"],
+    k: Float[Tensor, "b heads m d"],
+    v: Float[Tensor, "b heads m dv"],
+    mask: Float[Tensor, "#b #heads #n #m"] | Bool[Tensor, "#b #heads #n #m"] | None = None,
+    *,
+    dropout: float = 0.0,
+    scale: float | None = None,
+) -> str:
+    """The name of the kernel: a member of `torch.nn.attention.SDPBackend`.
+
+    `MATH` forms all logits, `b heads n m`; the others do not. On the CPU a mask that requires a
+    gradient, as a learned bias does in training, means `MATH`, and so does dropout. Nothing is
+    computed. Under `no_grad` the bias of an encoding requires no gradient, but a parameter that is
+    itself the mask still does.
+
+    Args:
+        q, k, v: queries, keys and values.
+        mask: what `attend` would hand over: the bias, a mask, or both joined.
+        dropout: probability of dropping a weight.
+        scale: of the logits.
+
+    >>> q = torch.zeros(1, 2, 6, 8)
+    >>> bias = torch.zeros(1, 2, 6, 6)
+    >>> attention_backend(q, q, q, bias), attention_backend(q, q, q, bias.requires_grad_())
+    ('FLASH_ATTENTION', 'MATH')
+    """
+    choice = torch._fused_sdp_choice(q, k, v, mask, dropout, False, scale=scale)
+    return SDPBackend(choice).name

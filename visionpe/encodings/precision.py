@@ -1,0 +1,50 @@
+"""In which precision coordinates, angles and frequencies are computed, whatever the model's is."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+
+def wide_dtype(*tensors: Tensor) -> torch.dtype:
+    """float32, or the widest of the tensors' if that is wider: for what goes with them.
+
+    >>> wide_dtype(torch.zeros(1, dtype=torch.bfloat16))
+    torch.float32
+    """
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype
+
+
+def widest_dtype(device: torch.device) -> torch.dtype:
+    """float64 wherever there is one: for angles, of which an error is one of the code."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def exactly(device: torch.device) -> AbstractContextManager[object]:
+    """A block without autocast, on devices that have one (meta has not)."""
+    kind = device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)
+
+
+def kept_precise(
+    function: Callable[[Tensor], Tensor], *frequencies: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """`function`, as `Module._apply` takes it, leaving `frequencies` in float32 or better.
+
+    Frequencies in half precision move every wave: the far ones by whole periods.
+    """
+
+    def apply(tensor: Tensor) -> Tensor:
+        new = function(tensor)
+        ours = any(tensor is part or tensor is part.grad for part in frequencies)
+        if ours and new.is_floating_point() and torch.finfo(new.dtype).bits < 32:
+            return tensor.to(new.device)
+        return new
+
+    return apply

@@ -1,0 +1,93 @@
+"""Fixed sinusoids on sequences and rows of pixels: arXiv 1706.03762, as it is."""
+
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from visionpe.encodings.base import require_batch
+from visionpe.encodings.precision import wide_dtype
+from visionpe.encodings.sinusoid import require_temperature, sinusoid
+from visionpe.frame import Frame
+from visionpe.grids import line_positions, positions
+
+
+def sinusoidal1d(
+    points: Float[Tensor, "*b n"], width: int, *, temperature: float = 10000.0
+) -> Float[Tensor, "*b d n"]:
+    """The sinusoidal code of positions on a line, the sines before the cosines.
+
+    The paper has the same channels, sine and cosine in turn.
+
+    Args:
+        points: positions in cells, whole or not.
+        width: number of channels, at least 1. An odd one has no cosine of the slowest wave.
+        temperature: the longest wavelength, in units of 2 pi cells.
+
+    Raises:
+        ValueError: if `width` is below 1, or `temperature` not positive.
+
+    >>> sinusoidal1d(torch.tensor([0.0]), 3).flatten().tolist()
+    [0.0, 0.0, 1.0]
+    """
+    _require_width(width)
+    waves = sinusoid(points, width + width % 2, temperature=temperature)  # 2 bands *b n
+    return waves.flatten(0, 1).narrow(0, 0, width).movedim(0, -2)
+
+
+@final
+class Sinusoidal1d(nn.Module):
+    """Adds the sinusoidal code to sequences `b c n`, as wide as they have channels.
+
+    A sequence is a row of pixels, its position the frame's `x`, as for `CoordConv1d`.
+
+    Args:
+        temperature: the longest wavelength, in units of 2 pi cells.
+        cells: how many cells the whole sequence counts as; by default its own number, so that
+            positions are 0 to `n - 1`.
+
+    Raises:
+        ValueError: if `temperature` or `cells` is not positive.
+
+    >>> Sinusoidal1d()(torch.zeros(1, 2, 1)).flatten().tolist()
+    [0.0, 1.0]
+    """
+
+    def __init__(self, *, temperature: float = 10000.0, cells: int | None = None) -> None:
+        super().__init__()
+        require_temperature(temperature)
+        if cells is not None and cells < 1:
+            raise ValueError(f"`cells` must be at least 1 cell, but is {cells}.")
+        self.temperature = temperature
+        self.cells = cells
+
+    def forward(
+        self, x: Float[Tensor, "b c n"], frame: Frame | None = None
+    ) -> Float[Tensor, "b c n"]:
+        """The sequence with the code added, in its dtype.
+
+        Args:
+            x: a sequence, or a row of pixels.
+            frame: where the row sits in its image; without it, it is the whole.
+        """
+        require_batch(frame, x.shape[0])
+        precise = wide_dtype(x)
+        n = x.shape[-1]
+        if frame is None:
+            points = line_positions(n, cells=self.cells, device=x.device, dtype=precise)
+        else:
+            cells = None if self.cells is None else (1, self.cells)
+            places = positions(1, n, frame, cells=cells, device=x.device, dtype=precise)
+            points = places[..., 1, 0, :]  # *b 2 1 n -> *b n
+        return x + sinusoidal1d(points, x.shape[1], temperature=self.temperature).to(x.dtype)
+
+    def __repr__(self) -> str:
+        return f"Sinusoidal1d(temperature={self.temperature}, cells={self.cells})"
+
+
+def _require_width(width: int) -> None:
+    if width < 1:
+        raise ValueError(
+            f"`width` (the number of channels) must be at least 1, but is {width}. "
+            "A line has a sine at least."
+        )
