@@ -14,11 +14,12 @@ usage: visionpe VERB [options]
   test       score a checkpoint on the test set
   predict    write what a model says of a data set
   report     make a page of one or more runs
+  check      test a position encoding: visionpe check PACKAGE.MODULE:FACTORY --layout bchw ...
   list       name what there is: visionpe list [encodings|tasks|data|configs]
 
   visionpe VERB --help says more; --version prints the version.
 """
-_VERBS = ("fit", "validate", "test", "predict", "report", "list")
+_VERBS = ("fit", "validate", "test", "predict", "report", "check", "list")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,6 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from visionpe.cli import listing
 
             return listing.main(rest)
+        case "check":
+            from visionpe.cli import check
+
+            return check.main(rest)
         case "report":
             from visionpe.cli import report
 

@@ -196,7 +196,7 @@ def _points(
 def _cell_size(h: int, w: int, frame: Frame, dtype: torch.dtype) -> Float[Tensor, "*b 2"]:
     """How far one step to the next cell goes along y and along x, in pixels of the original."""
     affine, view = (part.to(dtype) for part in (frame.affine, frame.view))
-    step = view / torch.stack([view.new_tensor(float(h)), view.new_tensor(float(w))])
+    step = torch.stack([view[..., 0] / h, view[..., 1] / w], -1)
     return (affine[..., :2] * step[..., None, :]).square().sum(-1).sqrt()
 
 

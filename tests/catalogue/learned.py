@@ -128,7 +128,7 @@ RECORDS = [
         source="2006.10739",
         samples=(
             Sample(lambda: LogAxisFeatures(6)),
-            Sample(lambda: LogAxisFeatures(2, octaves=3.5), channels=3),
+            Sample(lambda: LogAxisFeatures(4, octaves=3.5), channels=3),
         ),
         laws=FOURIER_LAWS,
         not_laws=(AXIS_LAW,),

@@ -1,0 +1,1 @@
+"""Conformance of position encodings, anybody's: what `visionpe.check` looks at."""
