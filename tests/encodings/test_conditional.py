@@ -121,6 +121,26 @@ def test_attention_after_it_is_not_permutation_equivariant_and_without_it_is() -
     assert change(drawn(8, padding_mode="circular")) > 1e-3  # neighbours, though no position
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_neither_its_input_nor_its_gradient_is_written_over(mode: str) -> None:
+    module = drawn(3, padding_mode=mode)
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
+    before = x.detach().clone()
+    got = module(x)
+    assert torch.equal(x, before)
+    pad = x if mode == "zeros" else F.pad(x, (1, 1, 1, 1), mode=mode)
+    wanted = F.conv2d(pad, module.weight, module.bias, padding=int(mode == "zeros"), groups=3) + x
+    assert torch.equal(got, wanted)
+    leaves = [x, *module.parameters()]
+    outer = torch.randn_like(got)
+    for ours, theirs in zip(
+        torch.autograd.grad(got, leaves, outer),
+        torch.autograd.grad(wanted, leaves, outer),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+
+
 def test_tokens_without_a_place_keep_their_value() -> None:
     module = drawn(4)
     x = torch.randn(2, 2 + 15 + 1, 4, dtype=torch.float64)

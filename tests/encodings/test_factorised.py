@@ -122,6 +122,23 @@ def test_samples_of_a_packed_batch_have_each_their_own_size() -> None:
         torch.testing.assert_close(sample, wanted, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("fractional", [True, False])
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(h=st.integers(1, 12), w=st.integers(1, 9), prefix=st.integers(0, 2))
+def test_the_quick_way_of_a_lattice_is_the_general_one(
+    fractional: bool, h: int, w: int, prefix: int
+) -> None:
+    module = drawn(fractional=fractional)
+    x = torch.randn(2, prefix + h * w, 6)
+    whole = Places.of(h, w, prefix=prefix)
+    offsets = torch.tensor([[[0.0, 0.0]], [[2.5, 40.0]]])
+    lattices = whole._replace(positions=whole.positions + offsets, extent=whole.extent.expand(2, 2))
+    for places in (whole, lattices):
+        quick = module.tokens(x, places)
+        assert torch.equal(quick, module.tokens(x, places._replace(shape=None)))
+    assert (module.tokens(x, lattices) - module.tokens(x, whole))[1].abs().max() > 1e-3
+
+
 def test_it_starts_as_the_identity_and_learns_both_tables() -> None:
     for fractional in (True, False):
         module = Factorised2d(6, (5, 9), fractional=fractional)

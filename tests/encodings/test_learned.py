@@ -169,6 +169,45 @@ def test_tokens_in_any_order_get_the_maps_codes_and_classes_keep_their_value() -
     torch.testing.assert_close(mixed, wanted[:, order], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("bicubic", [True, False])
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(h=st.integers(1, 20), w=st.integers(1, 20), prefix=st.integers(0, 2))
+def test_the_quick_way_of_a_lattice_is_the_general_one(
+    bicubic: bool, h: int, w: int, prefix: int
+) -> None:
+    module = drawn(bicubic=bicubic).double()
+    x = torch.randn(2, prefix + h * w, 6, dtype=torch.float64)
+    whole = Places.of(h, w, prefix=prefix, dtype=torch.float64)
+    offsets = torch.tensor([[[0.0, 0.0]], [[2.5, 40.0]]], dtype=torch.float64)
+    lattices = whole._replace(positions=whole.positions + offsets, extent=whole.extent.expand(2, 2))
+    for places in (whole, lattices):
+        quick, general = (
+            module.tokens(x, where) for where in (places, places._replace(shape=None))
+        )
+        torch.testing.assert_close(quick, general, rtol=0, atol=1e-10)
+    assert (module.tokens(x, lattices) - module.tokens(x, whole))[1].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("bicubic", [True, False])
+def test_tokens_of_its_own_size_get_the_table_to_the_last_bit_even_under_autocast(
+    bicubic: bool,
+) -> None:
+    module = drawn(3, (14, 9), bicubic=bicubic)
+    x = torch.zeros(1, 126, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(module.tokens(x, Places.of(14, 9))[0], module.table.flatten(1).mT)
+
+
+def test_autocast_changes_no_code() -> None:
+    module = drawn()
+    x = torch.randn(2, 77, 6)
+    fmap = x.mT.unflatten(-1, (7, 11))
+    wanted = module(fmap), module.tokens(x, Places.of(7, 11))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(module(fmap), wanted[0])
+        assert torch.equal(module.tokens(x, Places.of(7, 11)), wanted[1])
+
+
 def test_it_starts_as_the_identity_and_learns_every_entry() -> None:
     module = Learned2d(6, (5, 9))
     x = torch.randn(2, 6, 5, 9)

@@ -235,6 +235,19 @@ def test_tokens_are_encoded_as_the_maps_cells_are(
             assert not unplaced[..., width:].any()
 
 
+@pytest.mark.parametrize("width", range(4, 9))
+def test_lattices_of_a_batch_have_each_their_own_place(width: int) -> None:
+    whole = Places.of(5, 7)
+    offsets = torch.tensor([[[0.0, 0.0]], [[2.5, 40.0]]])
+    places = whole._replace(positions=whole.positions + offsets, extent=whole.extent.expand(2, 2))
+    x = torch.randn(2, 35, width)
+    got = Sinusoidal2d().tokens(x, places)
+    assert torch.equal(got, Sinusoidal2d().tokens(x, places._replace(shape=None)))
+    alone = Sinusoidal2d().tokens(x, whole)
+    assert torch.equal(got[0], alone[0])
+    assert (got[1] - alone[1]).abs().max() > 0.5
+
+
 @pytest.mark.parametrize("module", [Sinusoidal2d(cells=(10, 14)), AppendSinusoidal2d(6)])
 def test_tokens_follow_their_frame_and_their_order(module: PointEncoding) -> None:
     whole = Frame.identity(20, 28)

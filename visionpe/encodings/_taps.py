@@ -1,4 +1,4 @@
-"""Interpolation along one axis of a table: which entries a place reads, and with what weights.
+"""Interpolation in tables: which entries a place reads along an axis, and with what weights.
 
 Linear, and cubic convolution with `a = -3/4` as torch, OpenCV and thus all ViT code have it. Beyond
 the ends the first and last entry go on for ever.
@@ -6,10 +6,13 @@ the ends the first and last entry go on for ever.
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Taps = list[tuple[Int[Tensor, "*s"], Float[Tensor, "*s"]]]
+from visionpe.encodings.precision import exactly
+
+Taps = tuple[Int[Tensor, "*s taps"], Float[Tensor, "*s taps"]]
 Kernel = Callable[[Tensor, int], Taps]
 
 _STEPS = 2.0**40  # an entry's parts that places are rounded to
@@ -18,24 +21,25 @@ _STEPS = 2.0**40  # an entry's parts that places are rounded to
 def linear_taps(entry: Float[Tensor, "*s"], n: int) -> Taps:
     """The two entries around `entry` (0 to `n - 1`, whole or not), with their weights."""
     low, t = _split(entry, n)
-    return [(_clamped(low, 0, n), 1 - t), (_clamped(low, 1, n), t)]
+    return _clamped(low, range(2), n), torch.stack([1 - t, t], -1)
 
 
 def cubic_taps(entry: Float[Tensor, "*s"], n: int) -> Taps:
     """The four entries around `entry`, with the weights of the cubic convolution."""
     a = -0.75
     low, t = _split(entry, n)
-    s = 1 - t
-    near = [((a + 2) * r - (a + 3)) * r * r + 1 for r in (t, s)]  # distances below 1
-    far = [((a * r - 5 * a) * r + 8 * a) * r - 4 * a for r in (1 + t, 1 + s)]  # from 1 to 2
-    weights = [far[0], near[0], near[1], far[1]]
-    return [(_clamped(low, k - 1, n), weight) for k, weight in enumerate(weights)]
+    r = torch.stack([t, 1 - t], -1)
+    near = ((a + 2) * r - (a + 3)) * r * r + 1  # distances below 1
+    r = 1 + r
+    far = ((a * r - 5 * a) * r + 8 * a) * r - 4 * a  # from 1 to 2
+    weights = torch.cat([far[..., :1], near, far[..., 1:]], -1)
+    return _clamped(low, range(-1, 3), n), weights
 
 
 def sample_axis(table: Float[Tensor, "d n"], entry: Float[Tensor, "*s"]) -> Float[Tensor, "d *s"]:
     """A table of one axis read linearly at fractional entries."""
     code = None
-    for index, weight in linear_taps(entry, table.shape[-1]):
+    for index, weight in _each(linear_taps(entry, table.shape[-1])):
         part = table.index_select(-1, index.flatten()) * weight.flatten().to(table.dtype)
         code = part if code is None else code + part
     assert code is not None
@@ -51,9 +55,9 @@ def sample_plane(
     """A table of two axes read at fractional entries `(y, x)`."""
     rows, columns = table.shape[-2:]
     flat = table.flatten(-2)
-    across = kernel(x, columns)
+    across = _each(kernel(x, columns))
     code = None
-    for row, row_weight in kernel(y, rows):
+    for row, row_weight in _each(kernel(y, rows)):
         for column, column_weight in across:
             weight = (row_weight * column_weight).flatten().to(table.dtype)
             part = flat.index_select(-1, (row * columns + column).flatten()) * weight
@@ -69,22 +73,52 @@ def sample_lattice(
     kernel: Kernel,
 ) -> Float[Tensor, "d h w"]:
     """`sample_plane` where rows and columns cross: one axis, then the other."""
-    tall = None
-    for index, weight in kernel(y, table.shape[-2]):
-        part = table.index_select(-2, index) * weight.to(table.dtype)[:, None]
-        tall = part if tall is None else tall + part
-    assert tall is not None  # d h columns
-    code = None
-    for index, weight in kernel(x, table.shape[-1]):
-        part = tall.index_select(-1, index) * weight.to(table.dtype)
-        code = part if code is None else code + part
-    assert code is not None
-    return code
+    down, along = _matrix(table, y, -2, kernel), _matrix(table, x, -1, kernel)
+    with exactly(table.device):
+        return down @ (table @ along.mT)  # d rows w -> d h w
+
+
+def sample_tokens(
+    table: Float[Tensor, "d rows columns"],
+    y: Float[Tensor, "*b h"],
+    x: Float[Tensor, "*b w"],
+    kernel: Kernel,
+) -> Float[Tensor, "*b n d"]:
+    """`sample_lattice` as tokens, row by row, their channels side by side in memory."""
+    d, rows, columns = table.shape
+    down, along = _matrix(table, y, -2, kernel), _matrix(table, x, -1, kernel)
+    flat = table.flatten(1).mT.contiguous()  # d rows columns -> (rows columns) d
+    with exactly(table.device):
+        tall = down @ flat.reshape(rows, columns * d)  # *b h (columns d)
+        code: Tensor = along[..., None, :, :] @ tall.unflatten(-1, (columns, d))  # *b h w d
+    return code.flatten(-3, -2)
+
+
+def lattice_axes(
+    points: Float[Tensor, "*b n 2"], shape: tuple[int, int]
+) -> tuple[Float[Tensor, "*b h"], Float[Tensor, "*b w"]]:
+    """What the rows, and what the columns, of a lattice of `shape` have in common."""
+    lattice = points.unflatten(-2, shape)  # *b h w 2
+    return lattice[..., :, 0, 0], lattice[..., 0, :, 1]
 
 
 def entries(coordinate: Float[Tensor, "*s"], n: int) -> Float[Tensor, "*s"]:
     """Coordinates in [-1, 1] as fractional entries of a table of `n` cells, at their centres."""
     return ((coordinate + 1) * n - 1) / 2
+
+
+def _matrix(
+    table: Tensor, entry: Float[Tensor, "*b s"], axis: int, kernel: Kernel
+) -> Float[Tensor, "*b s n"]:
+    """The weights of all entries along an axis of `table`, those that are not read with zeros.
+
+    A product with it is one pass over the result, not one a tap, forward and backward.
+    """
+    n = table.shape[axis]
+    index, weight = kernel(entry, n)
+    # Entries repeated beyond an end add up.
+    zeros = weight.new_zeros(*entry.shape, n)
+    return zeros.scatter_add(-1, index, weight).to(table.dtype)
 
 
 def _split(entry: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -95,5 +129,12 @@ def _split(entry: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return low.long(), entry - low
 
 
-def _clamped(low: Tensor, step: int, n: int) -> Tensor:
-    return (low + step).clamp(0, n - 1)
+def _clamped(low: Tensor, steps: range, n: int) -> Tensor:
+    around = torch.arange(steps.start, steps.stop, device=low.device)
+    return (low[..., None] + around).clamp(0, n - 1)
+
+
+def _each(taps: Taps) -> list[tuple[Tensor, Tensor]]:
+    """The taps one by one, each `*s`."""
+    index, weight = taps
+    return list(zip(index.unbind(-1), weight.unbind(-1), strict=True))

@@ -39,7 +39,8 @@ def peg(
     require_mode(padding_mode)
     geometry = same_size(tuple(weight.shape[2:]), padding_mode)
     require_room(x, geometry)
-    return x + convolve(x, weight, bias, geometry, weight.shape[0]).to(x.dtype)
+    # In place: no backward pass reads a convolution's result.
+    return convolve(x, weight, bias, geometry, weight.shape[0]).to(x.dtype).add_(x)
 
 
 @final

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from visionpe.encodings._taps import entries, sample_axis
+from visionpe.encodings._taps import entries, lattice_axes, sample_axis
 from visionpe.encodings.base import (
     PointEncoding,
     pad_tokens,
@@ -145,15 +145,25 @@ class Factorised2d(PointEncoding):
         require_channels(self, self.channels, x.shape[-1])
         rows, columns = self._tables(x)
         places = places.to(x.device, widest_dtype(x.device))
-        if self.fractional:
-            y, along = places.coordinates().unbind(-1)
-            code = _sum(rows, columns, entries(y, self.cells[0]), entries(along, self.cells[1]))
+        if not self.fractional and places.shape is not None and not torch.compiler.is_compiling():
+            self._require_size(*places.shape)
+        points = places.coordinates() if self.fractional else places.positions
+        if places.shape is None:
+            y, along = points.unbind(-1)  # *b n
         else:
-            if places.shape is not None and not torch.compiler.is_compiling():
-                self._require_size(*places.shape)
-            y, along = places.positions.unbind(-1)
-            code = _sum(rows, columns, y, along)
-        return x + pad_tokens(code.movedim(0, -1), places).to(x.dtype)  # d *b n -> *b n d
+            y, along = lattice_axes(points, places.shape)  # *b h, *b w
+        if self.fractional:
+            y, along = entries(y, self.cells[0]), entries(along, self.cells[1])
+        # As `x` lies in memory: adding a transposed code takes several times as long.
+        down, across = (
+            part.movedim(0, -1).contiguous()  # d *b n -> *b n d
+            for part in (sample_axis(rows, y), sample_axis(columns, along))
+        )
+        if places.shape is None:
+            code = down + across
+        else:
+            code = (down[..., :, None, :] + across[..., None, :, :]).flatten(-3, -2)
+        return x + pad_tokens(code.to(x.dtype), places)
 
     def _tables(self, x: Tensor) -> tuple[Tensor, Tensor]:
         dtype = wide_dtype(x)

@@ -60,13 +60,20 @@ def fourier_code(
     device, exact = matrix.device, widest_dtype(matrix.device)
     if frame is not None:
         return _features(grid(h, w, frame, device=device, dtype=exact), matrix, dtype)
-    along_y, along_x = (part[:, None] / 2 for part in matrix.to(exact).unbind(-1))
-    sin_y, cos_y = _waves(along_y * axis(h, device=device, dtype=exact), dtype)  # bands h
-    sin_x, cos_x = _waves(along_x * axis(w, device=device, dtype=exact), dtype)  # bands w
-    sin_y, cos_y = sin_y[:, :, None], cos_y[:, :, None]
-    sin_x, cos_x = sin_x[:, None, :], cos_x[:, None, :]
-    # The angles of the axes add up; bands h w.
-    return torch.cat([sin_y * cos_x + cos_y * sin_x, cos_y * cos_x - sin_y * sin_x])
+    waves = (matrix.to(exact) / 2).unsqueeze(-1)  # bands 2 1
+    # Both axes together: on small maps the number of calls is the cost.
+    cycles = torch.cat(
+        [
+            waves[:, 0] * axis(h, device=device, dtype=exact),
+            waves[:, 1] * axis(w, device=device, dtype=exact),
+        ],
+        -1,
+    )
+    (sin_y, sin_x), (cos_y, cos_x) = (part.split([h, w], -1) for part in _waves(cycles, dtype))
+    # The angles of the axes add up; sines, then cosines: 2 bands h 1 by bands 1 w.
+    code: Tensor = torch.stack([sin_y, cos_y])[..., None] * cos_x[:, None]
+    code.addcmul_(torch.stack([cos_y, -sin_y])[..., None], sin_x[:, None])
+    return code.flatten(0, 1)
 
 
 def append_fourier(

@@ -15,9 +15,11 @@ from typing_extensions import override
 from visionpe.encodings._taps import (
     cubic_taps,
     entries,
+    lattice_axes,
     linear_taps,
     sample_lattice,
     sample_plane,
+    sample_tokens,
 )
 from visionpe.encodings.base import (
     PointEncoding,
@@ -149,9 +151,18 @@ class Learned2d(PointEncoding):
         require_tokens("x", x, places)
         require_channels(self, self.channels, x.shape[-1])
         table = self.table.to(wide_dtype(x))
-        points = places.to(x.device, widest_dtype(x.device)).coordinates().mT[..., None]  # *b 2 n 1
-        code = (sample_bicubic if self.bicubic else sample_bilinear)(table, points)
-        return x + pad_tokens(code[..., 0].mT, places).to(x.dtype)  # *b d n 1 -> *b n d
+        kernel = cubic_taps if self.bicubic else linear_taps
+        rows, columns = self.cells
+        points = places.to(x.device, widest_dtype(x.device)).coordinates()
+        if places.shape is None:
+            y, along = points.unbind(-1)  # *b n
+            code = sample_plane(table, entries(y, rows), entries(along, columns), kernel)
+            code = code.movedim(0, -1)  # d *b n -> *b n d
+        else:
+            y, along = lattice_axes(points, places.shape)
+            code = sample_tokens(table, entries(y, rows), entries(along, columns), kernel)
+        # As `x` lies in memory: adding a transposed code takes several times as long.
+        return x + pad_tokens(code.to(x.dtype).contiguous(), places)
 
     @override
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

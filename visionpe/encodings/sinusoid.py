@@ -38,9 +38,9 @@ def sinusoid(
     bands = width // 2
     # MPS has no float64; everywhere else the angles are exact to 65,536 cells and beyond.
     precise = widest_dtype(position.device)
-    steps = torch.arange(bands, device=position.device).to(precise)
+    steps = torch.arange(bands, device=position.device, dtype=precise)
     last = max(bands - 1, 1) if last_band_at_temperature else bands
-    frequency = torch.pow(temperature, -steps / last)
+    frequency = torch.pow(temperature, steps / -last)
     angle = frequency.reshape(-1, *[1] * position.dim()) * position.to(precise)
     return torch.stack([angle.sin(), angle.cos()]).to(position.dtype)
 

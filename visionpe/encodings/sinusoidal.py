@@ -51,7 +51,8 @@ def sinusoidal2d_code(
     down, along = cells or (None, None)
     y = line_positions(h, cells=down, device=device, dtype=dtype)
     x = line_positions(w, cells=along, device=device, dtype=dtype)
-    return _separable(y, x, width, temperature)
+    rows, columns = _by_axis(y, x, width, temperature)  # dy h, dx w
+    return torch.cat([rows[:, :, None].expand(-1, -1, w), columns[:, None].expand(-1, h, -1)])
 
 
 @final
@@ -180,29 +181,30 @@ def _code_of(
         count = torch.tensor(cells, device=x.device, dtype=precise)
         points = (places.coordinates() * count + (count - 1)) / 2
     if places.shape is None:
-        code = sinusoidal2d(points.mT[..., None], width, temperature=temperature)[..., 0]
+        code = sinusoidal2d(points.mT[..., None], width, temperature=temperature)[..., 0].mT
     else:
         lattice = points.unflatten(-2, places.shape)  # *b h w 2
-        code = _separable(lattice[..., :, 0, 0], lattice[..., 0, :, 1], width, temperature).flatten(
-            -2
-        )
-    return pad_tokens(code.mT.to(x.dtype), places)
+        rows, columns = _by_axis(lattice[..., :, 0, 0], lattice[..., 0, :, 1], width, temperature)
+        # Small, and read along the channels: *b h dy, *b w dx.
+        rows, columns = (part.movedim(0, -1).contiguous() for part in (rows, columns))
+        size = *lattice.shape[:-1], -1  # *b h w of any d
+        code = torch.cat(
+            [rows[..., :, None, :].expand(size), columns[..., None, :, :].expand(size)], -1
+        ).flatten(-3, -2)
+    # As `x` lies in memory: adding a transposed code takes several times as long.
+    return pad_tokens(code.to(x.dtype).contiguous(), places)
 
 
-def _separable(
+def _by_axis(
     y: Float[Tensor, "*b h"], x: Float[Tensor, "*b w"], width: int, temperature: float
-) -> Float[Tensor, "*b d h w"]:
-    """The code where rows have one y each and columns one x, from `h + w` sines and cosines."""
-    counts = band_counts(width)
-    h, w = y.shape[-1], x.shape[-1]
-    # 2 bands *b n -> 2 *b bands n
-    down = sinusoid(y, 2 * counts[0], temperature=temperature).movedim(1, -2).unbind(0)
-    along = sinusoid(x, 2 * counts[0], temperature=temperature).movedim(1, -2).unbind(0)
-    blocks = [part[..., None].expand(*part.shape, w) for part in down]
-    blocks += [part[..., None, :].expand(*part.shape[:-1], h, w) for part in along]
-    return torch.cat(
-        [block.narrow(-3, 0, count) for block, count in zip(blocks, counts, strict=True)], -3
-    )
+) -> tuple[Float[Tensor, "dy *b h"], Float[Tensor, "dx *b w"]]:
+    """The channels of `sinusoidal2d` that are a row's, and those that are a column's."""
+    sin_y, cos_y, sin_x, cos_x = band_counts(width)
+    # One call for both axes: on small maps the number of calls is the cost.
+    waves = sinusoid(torch.cat([y, x], -1), 2 * sin_y, temperature=temperature)  # 2 bands *b h+w
+    rows, columns = waves.split([y.shape[-1], x.shape[-1]], -1)
+    rows = rows.flatten(0, 1).narrow(0, 0, sin_y + cos_y)
+    return rows, columns.narrow(1, 0, sin_x).flatten(0, 1).narrow(0, 0, sin_x + cos_x)
 
 
 def _require_options(temperature: float, cells: tuple[int, int] | None) -> None:
