@@ -187,7 +187,8 @@ def test_it_exports_with_sizes_open_up_to_the_window() -> None:
     sizes = {2: torch.export.Dim("h", min=2, max=9), 3: torch.export.Dim("w", min=2, max=12)}
     x, y = torch.randn(2, 8, 5, 7), torch.randn(2, 8, 9, 3)
     program = torch.export.export(attention, (x,), dynamic_shapes=(sizes,))
-    assert torch.equal(program.module()(y), attention(y))
+    with torch.no_grad():  # in training `attend` forms the logits, a graph leaves that to torch
+        assert torch.equal(program.module()(y), attention(y))
     wide = {2: torch.export.Dim("h", min=2, max=12)}
     with pytest.raises(torch._dynamo.exc.UserError, match="h <= 12"):
         torch.export.export(attention, (x,), dynamic_shapes=(wide,))

@@ -21,13 +21,9 @@ def whole_steps(
     """The places of queries and of keys in whole cells from the first query's."""
     # The sum is the first place itself, and zero where there is none: a class token alone may ask.
     origin = places.positions[..., :1, :].sum(-2, keepdim=True)
-    q, k = (
-        # Beyond one half, so that halves round up whatever their rounding error.
-        # 64 bits: torch selects by them twice as fast as by 32.
-        (part.positions.to(wide_dtype(part.positions)) - origin + 0.501).floor().to(torch.int64)
-        for part in (places, key_places)
-    )
-    return q, k
+    q = _steps(places.positions, origin)
+    same = places.positions is key_places.positions
+    return q, q if same else _steps(key_places.positions, origin)
 
 
 def axis_offsets(
@@ -60,7 +56,8 @@ def require_fit(window: tuple[int, int], places: Places, key_places: Places, rem
     """Refuses places further apart than a table for `window` knows.
 
     Lattices are judged by their shape alone, which holds while a graph is captured. The offsets
-    themselves are looked at only where that costs no wait for a device, or nothing else is known.
+    themselves are looked at only where the shape does not tell all, as it does of a lattice with
+    itself, and where that costs no wait for a device, or nothing else is known.
 
     Args:
         remedy: what to do, with `{old}` and `{new}` for the windows.
@@ -71,8 +68,9 @@ def require_fit(window: tuple[int, int], places: Places, key_places: Places, rem
     lattices = [part.shape for part in (places, key_places) if part.shape is not None]
     if len(lattices) == 2 and any(h > window[0] or w > window[1] for h, w in lattices):
         _refuse(window, max(h for h, _ in lattices), max(w for _, w in lattices), remedy)
+    same = places.positions is key_places.positions
     if torch.compiler.is_compiling() or (
-        len(lattices) == 2 and places.positions.device.type != "cpu"
+        len(lattices) == 2 and (same or places.positions.device.type != "cpu")
     ):
         return
     q, k = whole_steps(places, key_places)
@@ -128,6 +126,14 @@ def misfits(
                 f"loading: {remedy}."
             )
     return messages
+
+
+def _steps(
+    positions: Float[Tensor, "*#b n 2"], origin: Float[Tensor, "*#b 1 2"]
+) -> Int[Tensor, "... n 2"]:
+    # Beyond one half, so that halves round up whatever their rounding error.
+    # 64 bits: torch selects by them twice as fast as by 32.
+    return (positions.to(wide_dtype(positions)) - origin + 0.501).floor().to(torch.int64)
 
 
 def _refuse(window: tuple[int, int], h: int, w: int, remedy: str) -> None:

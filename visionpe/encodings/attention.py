@@ -52,7 +52,8 @@ class AttentionEncoding(nn.Module):
         """What is added to the logits `scale * q . k`, in the dtype of `q`; None: nothing.
 
         `q` and `k` are as they came, not rotated. An encoding that does not look at them gives
-        one bias for all samples (`1 heads n m`) where all samples have the same places.
+        one bias for all samples (`1 heads n m`) where all samples have the same places. It leaves
+        every query a key: hiding keys is the mask's part.
         """
         return None
 
@@ -92,7 +93,8 @@ def attend(
     """Scaled dot-product attention with position encodings.
 
     Runs torch's own `scaled_dot_product_attention`, the biases as its mask, unless an encoding
-    acts on the values, which needs the weights themselves.
+    acts on the values, which needs the weights themselves, or `forms_logits`: then all logits are
+    formed, `b heads n m`. The result is the same: a query that sees no key gets zeros.
 
     Args:
         q, k, v: queries, keys and values.
@@ -105,7 +107,7 @@ def attend(
 
     Raises:
         ValueError: if places and tokens differ in number, or an encoding is made for another
-            number of heads or another width.
+            number of heads, another width, or another width of the values it acts on.
 
     >>> q = torch.ones(1, 1, 2, 4)
     >>> attend(q, q, torch.tensor([[[[0.0], [1.0]]]]), [], Places.of(1, 2)).flatten().tolist()
@@ -115,28 +117,48 @@ def attend(
     require_tokens("q", q, places)
     require_tokens("k", k, key_places)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    turned_q, turned_k = q, k
+    turned_q, turned_k, added = q, k, mask
     for encoding in encodings:
         require_heads(encoding, q)
+        require_values(encoding, v)
         turned_q, turned_k = encoding.rotate(turned_q, turned_k, places, key_places)
         bias = encoding.bias(q, k, places, key_places, scale)
-        mask = bias if mask is None else _join(bias, mask)
+        added = bias if added is None else _join(bias, added)
     acting = [encoding for encoding in encodings if encoding.acts_on_values]
-    if not acting:
+    if not acting and not forms_logits(q, added):
         return F.scaled_dot_product_attention(
-            turned_q, turned_k, v, attn_mask=mask, dropout_p=dropout, scale=scale
+            turned_q, turned_k, v, attn_mask=added, dropout_p=dropout, scale=scale
         )
-    logits = scale * (turned_q @ turned_k.mT)
-    if mask is not None:
-        logits = (
-            logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
-        )
-    weights = F.dropout(logits.softmax(-1), dropout)
+    blind = None if mask is None else _blind(mask)
+    if added is not None and blind is not None:
+        added = added.masked_fill(blind, 1)  # any number: softmax of nothing but -inf is NaN
+    weights = F.dropout(_logits(scale * turned_q, turned_k, added).softmax(-1), dropout)
     out = weights @ v
     for encoding in acting:
         extra = encoding.values(weights, places, key_places)
         out = out if extra is None else out + extra
-    return out
+    return out if blind is None else out.masked_fill(blind, 0)
+
+
+def forms_logits(q: Float[Tensor, "b heads n d"], mask: Mask | None) -> bool:
+    """Whether `attend` forms the logits for the sake of speed, given what is added to them.
+
+    On the CPU torch does so too if the mask requires a gradient, as a learned bias does in
+    training, but then looks through all logits for queries that see no key, at a fifth more time;
+    here the mask tells. Half precision and graphs that are captured are left to torch.
+
+    >>> q, bias = torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 2)
+    >>> forms_logits(q, bias), forms_logits(q, bias.requires_grad_())
+    (False, True)
+    """
+    return (
+        mask is not None
+        and mask.requires_grad
+        and mask.dtype == q.dtype in (torch.float32, torch.float64)
+        and q.device.type == "cpu"
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
 
 
 def pad_logits(
@@ -170,6 +192,35 @@ def require_heads(encoding: AttentionEncoding, q: Tensor) -> None:
             f"`q` must have the head width {encoding.head_dim} that {name} is made for, "
             f"but has {q.shape[-1]}."
         )
+
+
+def require_values(encoding: AttentionEncoding, v: Tensor) -> None:
+    """Refuses values of another width than an encoding that acts on them is made for.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    if encoding.acts_on_values and encoding.head_dim not in (None, v.shape[-1]):
+        raise ValueError(
+            f"`v` must have the head width {encoding.head_dim} that {type(encoding).__name__} "
+            f"is made for, as it acts on values, but has {v.shape[-1]}."
+        )
+
+
+def _logits(q: Tensor, k: Tensor, added: Tensor | None) -> Float[Tensor, "b heads n m"]:
+    logits = q @ k.mT
+    if added is None:
+        return logits
+    if added.dtype == torch.bool:
+        return logits.masked_fill(~added, -torch.inf)
+    return logits + added
+
+
+def _blind(mask: Mask) -> Bool[Tensor, "#b #heads #n 1"]:
+    """Which queries see no key."""
+    if mask.dtype == torch.bool:
+        return ~mask.any(-1, keepdim=True)
+    return (mask == -torch.inf).all(-1, keepdim=True)
 
 
 def _join(bias: Tensor | None, mask: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from visionpe.encodings._offsets import whole_steps
+from visionpe.encodings._offsets import axis_offsets, whole_steps
 from visionpe.encodings.attention import pad_logits, placed
 from visionpe.encodings.base import pad_tokens
 from visionpe.encodings.offset_buckets import Buckets
@@ -38,10 +38,10 @@ def contextual_bias(
     >>> contextual_bias(q, table, ClippedBuckets(clip=1), two, two).tolist()
     [[[[4.0, 5.0], [3.0, 4.0]]]]
     """
-    logits = placed(q, places) @ table.to(q.dtype).mT  # b heads n buckets
+    logits = _products(placed(q, places), table)
     bias: Tensor | None = None
-    for index in buckets.index(*offsets(places, key_places)):
-        part = logits.gather(-1, _wide(index, logits)).unflatten(-1, index.shape[-2:])
+    for index in bucket_index(buckets, places, key_places):
+        part = _take(logits, index.flatten(-2)).unflatten(-1, index.shape[-2:])
         bias = part if bias is None else bias + part
     assert bias is not None
     bias = bias.expand(*logits.shape[:-1], *key_grid(key_places)).flatten(-2)
@@ -63,12 +63,11 @@ def contextual_query_bias(
     >>> contextual_query_bias(k, table, ClippedBuckets(clip=1), two, two).tolist()
     [[[[4.0, 10.0], [3.0, 8.0]]]]
     """
-    logits = placed(k, key_places) @ table.to(k.dtype).mT  # b heads m buckets
+    logits = _products(placed(k, key_places), table)
     n, grid = places.positions.shape[-2], key_grid(key_places)
     bias: Tensor | None = None
-    for index in buckets.index(*offsets(places, key_places)):
-        per_key = index.expand(-1, n, *grid).flatten(-2).mT[:, None]  # b n r c -> b 1 m n
-        part = logits.gather(-1, per_key.expand(*logits.shape[:-1], -1))
+    for index in bucket_index(buckets, places, key_places):
+        part = _take(logits, index.expand(-1, n, *grid).flatten(-2).mT)  # b n r c -> b m n
         bias = part if bias is None else bias + part
     assert bias is not None
     return pad_logits(bias.mT.to(k.dtype), places, key_places)
@@ -94,21 +93,33 @@ def contextual_values(
     shares = placed(placed(weights, places).mT, key_places).mT.to(precise)
     spread = shares.unflatten(-1, key_grid(key_places))  # b heads n m -> b heads n r c
     sums = shares.new_zeros(*shares.shape[:-1], buckets.count)
-    for index in buckets.index(*offsets(places, key_places)):
+    for index in bucket_index(buckets, places, key_places):
         share = spread.sum_to_size(*shares.shape[:-1], *index.shape[-2:]).flatten(-2)
         sums = sums.scatter_add(-1, _wide(index, sums), share)
     return pad_tokens(sums.to(weights.dtype) @ table.to(weights.dtype), places)
 
 
-def offsets(
+def bucket_index(
+    buckets: Buckets, places: Places, key_places: Places
+) -> list[Int[Tensor, "#b n #r #c"]]:
+    """The buckets of the offsets, query minus key; `r x c` broadcast to the grid of the keys.
+
+    >>> from visionpe import AxialClippedBuckets
+    >>> index = bucket_index(AxialClippedBuckets(clip=2), Places.of(1, 1), Places.of(2, 3))
+    >>> [part.flatten().tolist() for part in index]  # rows' 2 and 3 down, columns' from 7 across
+    [[2, 3], [7, 8, 9]]
+    """
+    if places.shape is None or key_places.shape is None:
+        return list(buckets.index(*_offsets(places, key_places)))
+    # Rows with rows and columns with columns: `buckets` works on a few numbers.
+    y, x = axis_offsets(places, key_places)
+    index = buckets.index(y[:, None, :, None], x[None, :, None, :])
+    return [part.expand(*places.shape, -1, -1).flatten(0, 1)[None] for part in index]
+
+
+def _offsets(
     places: Places, key_places: Places
 ) -> tuple[Int[Tensor, "#b n #r #c"], Int[Tensor, "#b n #r #c"]]:
-    """Query minus key in whole cells, down and across; `r x c` broadcast to the grid of the keys.
-
-    >>> down, across = offsets(Places.of(1, 1), Places.of(2, 3))
-    >>> down.flatten().tolist(), across.flatten().tolist()
-    ([0, -1], [0, -1, -2])
-    """
     here, there = whole_steps(places, key_places)
     y, x = (part[..., None, None] for part in _batched(here).unbind(-1))  # b n 1 1
     keys = _batched(there).unflatten(-2, key_grid(key_places))[:, None]  # b 1 r c 2
@@ -125,6 +136,20 @@ def key_grid(key_places: Places) -> tuple[int, int]:
 def new_table(heads: int | None, buckets: Buckets, head_dim: int) -> nn.Parameter:
     """Vectors for each head, or for all, uninitialised: `heads buckets head_dim`."""
     return nn.Parameter(torch.empty(heads or 1, buckets.count, head_dim))
+
+
+def _products(
+    x: Float[Tensor, "b heads n d"], table: Float[Tensor, "#heads buckets d"]
+) -> Float[Tensor, "b heads n buckets"]:
+    table = table.to(x.dtype)
+    return x @ (table[0].mT if table.shape[0] == 1 else table.mT)  # one matrix for all is faster
+
+
+def _take(
+    products: Float[Tensor, "b heads n buckets"], index: Int[Tensor, "#b n m"]
+) -> Float[Tensor, "b heads n m"]:
+    """Of each token's products those with the vectors of its pairs."""
+    return products.gather(-1, index[:, None].expand(*products.shape[:-1], -1))
 
 
 def _wide(index: Tensor, per_query: Tensor) -> Tensor:

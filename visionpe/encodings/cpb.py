@@ -70,7 +70,7 @@ def log_cpb(
     >>> log_cpb(torch.ones(3, 2), torch.ones(1, 2), zeros[0], zeros, (4, 4)).tolist()
     [[0.0, 0.0, 0.0]]
     """
-    logits = F.relu(F.linear(log_offset(offset, window), weight, shift)) @ out.mT  # *s heads
+    logits = _units(log_offset(offset, window), weight, shift, out)
     return (16 * logits.sigmoid() - baseline).movedim(-1, 0)
 
 
@@ -210,7 +210,7 @@ def _lattice_offsets(places: Places, h: int, w: int) -> Float[Tensor, "t 2"]:
 
 
 def _units(points: Tensor, weight: Tensor, shift: Tensor, out: Tensor) -> Float[Tensor, "*s heads"]:
-    return F.relu(F.linear(points, weight, shift)) @ out.mT
+    return F.linear(points, weight, shift).relu_() @ out.mT
 
 
 def _spread(line: Float[Tensor, " n"]) -> Float[Tensor, " t"]:

@@ -57,8 +57,9 @@ def decomposed_bias(
         q = q.unflatten(-2, places.shape)  # b heads hq wq d
         row = rows.index_select(0, dy.flatten()).reshape(*dy.shape, -1)  # hq hk d
         column = columns.index_select(0, dx.flatten()).reshape(*dx.shape, -1)  # wq wk d
-        by_row = torch.einsum("bnywd,ykd->bnywk", q, row)
-        by_column = torch.einsum("bnyxd,xkd->bnyxk", q, column)
+        # Contiguous now, or their sum, far larger, would have to be copied when it is flattened.
+        by_row = torch.einsum("bnywd,ykd->bnywk", q, row).contiguous()
+        by_column = torch.einsum("bnyxd,xkd->bnyxk", q, column).contiguous()
         both = by_row[..., :, None] + by_column[..., None, :]  # b heads hq wq hk wk
         return both.flatten(-2).flatten(2, 3)
     shape = (*q.shape[:3], dy.shape[-1])

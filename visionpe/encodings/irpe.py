@@ -15,12 +15,12 @@ from typing_extensions import override
 from visionpe.encodings._offsets import require_positive
 from visionpe.encodings.attention import AttentionEncoding, pad_logits
 from visionpe.encodings.contextual import (
+    bucket_index,
     contextual_bias,
     contextual_query_bias,
     contextual_values,
     key_grid,
     new_table,
-    offsets,
 )
 from visionpe.encodings.irpe_buckets import ProductBuckets
 from visionpe.encodings.offset_buckets import Buckets
@@ -37,7 +37,7 @@ def bucket_bias(
     [[[[24.0, 23.0], [25.0, 24.0]]]]
     """
     bias: Tensor | None = None
-    for index in buckets.index(*offsets(places, key_places)):
+    for index in bucket_index(buckets, places, key_places):
         # By index_select: advanced indexing has a far slower backward pass.
         part = table.index_select(1, index.flatten()).unflatten(-1, index.shape)
         bias = part if bias is None else bias + part  # heads b n r c

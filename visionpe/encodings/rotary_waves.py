@@ -6,6 +6,7 @@ common to them. Angles are made in double precision: positions of 65,536 and mor
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Complex, Float
@@ -56,20 +57,9 @@ def rotate_by_waves(
         points_of: gives places in the unit of the waves.
         layout: which channels are pairs.
     """
-    same = key_places is places
-    places, key_places = exact_places(places, q), exact_places(key_places, q)
-    if torch.compiler.is_compiling():
-        angles = pad_tokens(wave_angles(points_of(places), waves), places)
-        turned = turn_in_reals(q, angles, layout)
-        if not same:
-            angles = pad_tokens(wave_angles(points_of(key_places), waves), key_places)
-        return turned, turn_in_reals(k, angles, layout)
-    precise = wide_dtype(q).to_complex()
-    phases = _phases(points_of(places), waves, places).to(precise)
-    turned = turn(q, phases, layout)
-    if not same:
-        phases = _phases(points_of(key_places), waves, key_places).to(precise)
-    return turned, turn(k, phases, layout)
+    turn_q = _turn_at(places, waves, points_of, layout, q)
+    turn_k = turn_q if key_places is places else _turn_at(key_places, waves, points_of, layout, k)
+    return turn_q(q), turn_k(k)
 
 
 def in_cells(places: Places, cells: tuple[int, int] | None) -> Float[Tensor, "*b n 2"]:
@@ -106,6 +96,28 @@ def require_multiple(head_dim: int, of: int, reason: str) -> None:
             f"`head_dim` (the width of a head) must be a multiple of {of}, but is {head_dim}. "
             f"{reason}"
         )
+
+
+def _turn_at(
+    places: Places,
+    waves: Waves,
+    points_of: Callable[[Places], Float[Tensor, "*b n 2"]],
+    layout: Layout,
+    x: Float[Tensor, "b heads t d"],
+) -> Callable[[Tensor], Tensor]:
+    """What turns tokens like `x` at these places, its cosines and sines made already."""
+    places = exact_places(places, x)
+    points, precise = points_of(places), wide_dtype(x)
+    if torch.compiler.is_compiling():
+        angles = pad_tokens(wave_angles(points, waves), places)
+        cos, sin = angles.cos(), angles.sin()
+    else:
+        phases = _phases(points, waves, places)
+        if layout == "interleaved":
+            return partial(turn, phases=phases.to(precise.to_complex()))
+        cos, sin = phases.real, phases.imag  # every other number: to be laid out side by side
+    cos, sin = cos.to(precise).contiguous(), sin.to(precise).contiguous()
+    return partial(turn_in_reals, cos=cos, sin=sin, layout=layout)
 
 
 def _phases(points: Tensor, waves: Tensor, places: Places) -> Complex[Tensor, "*b #heads t pairs"]:

@@ -35,8 +35,8 @@ def rotate(
     """
     _require_pairs(x, angles)
     if torch.compiler.is_compiling():
-        return turn_in_reals(x, angles, "interleaved")
-    return turn(x, torch.polar(torch.ones_like(angles), angles), "interleaved")
+        return turn_in_reals(x, angles.cos(), angles.sin(), "interleaved")
+    return turn(x, torch.polar(torch.ones_like(angles), angles))
 
 
 def rotate_half(
@@ -49,43 +49,39 @@ def rotate_half(
     [[1.0, -2.0, 0.0, -0.0]]
     """
     _require_pairs(x, angles)
-    return turn_in_reals(x, angles, "half")
+    return turn_in_reals(x, angles.cos(), angles.sin(), "half")
 
 
 def turn(
-    x: Float[Tensor, "*b n d"], phases: Complex[Tensor, "*#b n pairs"], layout: Layout
+    x: Float[Tensor, "*b n d"], phases: Complex[Tensor, "*#b n pairs"]
 ) -> Float[Tensor, "*b n d"]:
-    """Multiplies pairs of channels by numbers on the unit circle, whose angles are the turns."""
+    """`rotate` by numbers on the unit circle, whose angles are the turns."""
     precise = wide_dtype(x)
-    phases = phases.to(precise.to_complex())
     wide = x.to(precise)
-    if layout == "half":
-        return _turn_half(wide, phases.real.contiguous(), phases.imag.contiguous()).to(x.dtype)
     if (
         any(step % 2 for step in (*wide.stride()[:-1], wide.storage_offset()))
         or wide.stride(-1) != 1
     ):
         wide = wide.clone(memory_format=torch.contiguous_format)  # no pair may straddle numbers
     pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))  # *b n d -> *b n pairs
-    return torch.view_as_real(pairs * phases).flatten(-2).to(x.dtype)
+    return torch.view_as_real(pairs * phases.to(precise.to_complex())).flatten(-2).to(x.dtype)
 
 
 def turn_in_reals(
-    x: Float[Tensor, "*b n d"], angles: Float[Tensor, "*#b n pairs"], layout: Layout
+    x: Float[Tensor, "*b n d"],
+    cos: Float[Tensor, "*#b n pairs"],
+    sin: Float[Tensor, "*#b n pairs"],
+    layout: Layout,
 ) -> Float[Tensor, "*b n d"]:
-    """`turn` by angles, without complex numbers."""
+    """`rotate`, or `rotate_half`, by cosines and sines of the turns: no complex numbers."""
     precise = wide_dtype(x)
-    cos, sin = angles.cos().to(precise), angles.sin().to(precise)
-    wide = x.to(precise)
+    cos, sin, wide = cos.to(precise), sin.to(precise), x.to(precise)
     if layout == "half":
-        return _turn_half(wide, cos, sin).to(x.dtype)
+        a, b = wide.chunk(2, -1)
+        halves = torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin)
+        return torch.cat(halves, -1).to(x.dtype)
     a, b = wide.unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2).to(x.dtype)
-
-
-def _turn_half(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    a, b = x.chunk(2, -1)
-    return torch.cat([torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin)], -1)
 
 
 def _require_pairs(x: Tensor, angles: Tensor) -> None:
