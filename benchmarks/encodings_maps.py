@@ -1,0 +1,158 @@
+"""Encodings of maps and tokens against those of timm, torchvision and positional-encodings."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from positional_encodings.torch_encodings import PositionalEncoding1D, PositionalEncoding2D
+from timm.layers import build_fourier_pos_embed, build_sincos2d_pos_embed
+from timm.models.twins import PosConv
+from torch import Tensor
+
+from benchmarks.encodings_timing import Case, Side
+from visionpe import (
+    PEG,
+    Places,
+    Sinusoidal2d,
+    fourier_code,
+    sinusoidal1d,
+    sinusoidal2d_code,
+)
+
+WIDTH = 384
+BATCHES = {14: 32, 32: 8, 64: 2}  # the same number of cells, about
+
+
+def cases() -> Iterator[Case]:
+    """All of them, at all lattices."""
+    for n, b in BATCHES.items():
+        yield from sinusoids(n, b)
+        yield fourier(n)
+        yield peg(n, b)
+
+
+def map_of(n: int) -> Callable[[Tensor], Tensor]:
+    """What brings tokens, row by row, into the layout of a map `d n n`."""
+
+    def view(tokens: Tensor) -> Tensor:
+        return tokens.reshape(n, n, -1).movedim(-1, 0)
+
+    return view
+
+
+def uncached(encoding: PositionalEncoding1D | PositionalEncoding2D, x: Tensor) -> Tensor:
+    """A code of positional-encodings, made anew."""
+    encoding.cached_penc = None
+    out: Tensor = encoding(x)
+    return out
+
+
+def sinusoids(n: int, b: int) -> Iterator[Case]:
+    """Their codes alone, and added to tokens."""
+    size = f"{n}x{n}x{WIDTH}"
+
+    def code() -> dict[str, Side]:
+        encoding, x = PositionalEncoding2D(WIDTH), torch.zeros(1, n, n, WIDTH)
+
+        def in_blocks(out: Tensor) -> Tensor:  # sines and cosines in turn -> one after the other
+            parts: Tensor = out[0].unflatten(-1, (2, WIDTH // 4, 2))
+            return parts.permute(2, 4, 3, 0, 1).flatten(0, 2)
+
+        def timm() -> Tensor:
+            out: Tensor = build_sincos2d_pos_embed([n, n], WIDTH, interleave_sin_cos=True)
+            return out
+
+        return {
+            "visionpe": Side(lambda: sinusoidal2d_code(n, n, WIDTH)),
+            "timm": Side(timm, view=map_of(n)),
+            "positional-encodings": Side(lambda: uncached(encoding, x), view=in_blocks),
+        }
+
+    targets = {"timm": 0.5, "positional-encodings": 1.0}
+    yield Case("sinusoidal2d_code", size, code, targets, ("forward",), 1e-5)
+
+    def line() -> dict[str, Side]:
+        encoding, x = PositionalEncoding1D(WIDTH), torch.zeros(1, n * n, WIDTH)
+        points = torch.arange(float(n * n))
+
+        def in_blocks(out: Tensor) -> Tensor:
+            parts: Tensor = out[0].unflatten(-1, (WIDTH // 2, 2))
+            return parts.permute(2, 1, 0).flatten(0, 1)
+
+        return {
+            "visionpe": Side(lambda: sinusoidal1d(points, WIDTH)),
+            "positional-encodings": Side(lambda: uncached(encoding, x), view=in_blocks),
+        }
+
+    # Theirs are angles of thousands of radians in float32.
+    yield Case(
+        "sinusoidal1d", f"{n * n}x{WIDTH}", line, {"positional-encodings": 1.0}, ("forward",), 1e-3
+    )
+
+    def added() -> dict[str, Side]:
+        x, places = torch.randn(b, n * n, WIDTH), Places.of(n, n)
+        ours, encoding = Sinusoidal2d(), PositionalEncoding2D(WIDTH)
+        order = torch.arange(WIDTH).unflatten(0, (2, WIDTH // 4, 2)).mT.flatten()
+
+        def timm() -> Tensor:
+            out: Tensor = x + build_sincos2d_pos_embed([n, n], WIDTH, interleave_sin_cos=True)
+            return out
+
+        def cached() -> Tensor:
+            fmap = x.unflatten(1, (n, n))
+            out: Tensor = (fmap + encoding(fmap)).flatten(1, 2)
+            return out
+
+        def in_blocks(out: Tensor) -> Tensor:
+            return x + (out - x).index_select(-1, order)
+
+        return {
+            "visionpe": Side(lambda: ours.tokens(x, places)),
+            "timm": Side(timm),
+            "positional-encodings, cached": Side(cached, view=in_blocks),
+        }
+
+    targets = {"timm": 1.0, "positional-encodings, cached": 1.0}
+    yield Case("Sinusoidal2d on tokens", f"{b}x{size}", added, targets, ("forward",))
+
+
+def fourier(n: int) -> Case:
+    """Waves along the axes, 64 a axis, up to 112 cycles: timm's `in_pixels` ones."""
+
+    def build() -> dict[str, Side]:
+        bands = torch.linspace(1, 112, 64)
+        still = torch.zeros_like(bands)
+        matrix = torch.stack([torch.cat([bands, still]), torch.cat([still, bands])], -1)
+        angular = bands * torch.pi
+
+        def timm() -> tuple[Tensor, ...]:
+            return tuple(build_fourier_pos_embed([n, n], bands=angular, grid_type="centered"))
+
+        def ours() -> tuple[Tensor, ...]:
+            return fourier_code(n, n, matrix).chunk(2)
+
+        return {
+            "visionpe": Side(ours),
+            "timm": Side(timm, view=lambda x: x.permute(2, 3, 0, 1).flatten(0, 1)),
+        }
+
+    # Theirs are angles of hundreds of radians in float32.
+    return Case("fourier_code", f"{n}x{n}x256", build, {"timm": 1.0}, ("forward",), 1e-3)
+
+
+def peg(n: int, b: int) -> Case:
+    """On tokens, as in Twins."""
+
+    def build() -> dict[str, Side]:
+        ours, theirs = PEG(WIDTH, zero_init=False), PosConv(WIDTH, WIDTH)
+        with torch.no_grad():
+            assert ours.bias is not None
+            theirs.proj[0].weight.copy_(ours.weight)
+            theirs.proj[0].bias.copy_(ours.bias)
+        x, places = torch.randn(b, n * n, WIDTH, requires_grad=True), Places.of(n, n)
+        weights = [theirs.proj[0].weight, theirs.proj[0].bias]
+        return {
+            "visionpe": Side(lambda: ours.tokens(x, places), [x, ours.weight, ours.bias]),
+            "timm": Side(lambda: theirs(x, (n, n)), [x, *weights]),
+        }
+
+    return Case("PEG on tokens", f"{b}x{n}x{n}x{WIDTH}", build, {"timm": 1.0}, atol=1e-4)
