@@ -9,7 +9,7 @@ DEMO_RUNS := $(addprefix demo/,$(DEMO))
 # Uncompiled imports cost 15 CPU seconds a process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo $(DEMO_RUNS) test lint fmt pins bench clean
+.PHONY: setup demo $(DEMO_RUNS) test lint fmt pins bench gallery clean
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
@@ -55,8 +55,13 @@ pins: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make pins" --upgrade pyproject.toml --group dev -o requirements/dev.txt
 
+# Pictures of all encodings, and the page that shows them.
+gallery: $(READY)
+	$(BIN)/python -m experiments.gallery
+
 bench: $(READY)
 	$(BIN)/python benchmarks/coordconv.py
+	$(BIN)/python -m benchmarks.encodings
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

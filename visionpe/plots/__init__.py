@@ -1,5 +1,6 @@
 """Figures: functions of tensors that return `(figure, axes)`; `png` makes a file of a figure."""
 
+from visionpe.plots.codes import alike, code_figure, head_figure, matrix_figure, similarity
 from visionpe.plots.errors import Errors, Moved, displacements, error_maps
 from visionpe.plots.predicted import Single, Summed, single, summed
 from visionpe.plots.progress import Curve, training_curves
@@ -12,9 +13,14 @@ __all__ = [
     "Moved",
     "Single",
     "Summed",
+    "alike",
+    "code_figure",
     "displacements",
     "error_maps",
+    "head_figure",
+    "matrix_figure",
     "png",
+    "similarity",
     "single",
     "split",
     "splits",

@@ -1,0 +1,1 @@
+"""Pictures of all encodings: `python -m experiments.gallery`."""
