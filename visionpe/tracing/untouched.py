@@ -34,6 +34,13 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 def _stand_in(module: nn.Module) -> None:
     module.training = False
+    forward = vars(module).get("forward")
+    if forward is not None and getattr(
+        forward, "keeps_places", False
+    ):  # other pads, `visionpe.set_padding`: same places
+        del module.forward
+        if forward.inner is not None:
+            module.forward = forward.inner
     for name, parameter in module._parameters.items():
         if parameter is not None:
             stand_in = nowhere(parameter.shape)
