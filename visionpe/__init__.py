@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from visionpe.attaching.errors import AttachError
+    from visionpe.attaching.in_convs import CoordConv
+    from visionpe.attaching.plan import Plan
+    from visionpe.attaching.verbs import attach, detach, disabled, status
     from visionpe.checking.kit import check
     from visionpe.checking.result import CheckResult
     from visionpe.encodings.alibi import Alibi2d, alibi_bias, alibi_slopes
@@ -102,12 +106,22 @@ if TYPE_CHECKING:
     from visionpe.encodings.transformer_xl import TransformerXL, transformer_xl_bias
     from visionpe.frame import Frame
     from visionpe.grids import axis, grid, inside, positions
+    from visionpe.inspecting.run import Inventory, inspect
+    from visionpe.inspecting.sources import Source
+    from visionpe.paddings.swap import PaddingChange, set_padding
     from visionpe.places import Places
     from visionpe.tracing.errors import TraceError
     from visionpe.tracing.run import Trace, trace
     from visionpe.tracing.sites import Site
 
 _HOME = {
+    "AttachError": "visionpe.attaching.errors",
+    "CoordConv": "visionpe.attaching.in_convs",
+    "Plan": "visionpe.attaching.plan",
+    "attach": "visionpe.attaching.verbs",
+    "detach": "visionpe.attaching.verbs",
+    "disabled": "visionpe.attaching.verbs",
+    "status": "visionpe.attaching.verbs",
     "check": "visionpe.checking.kit",
     "CheckResult": "visionpe.checking.result",
     "Alibi2d": "visionpe.encodings.alibi",
@@ -236,6 +250,11 @@ _HOME = {
     "grid": "visionpe.grids",
     "inside": "visionpe.grids",
     "positions": "visionpe.grids",
+    "Inventory": "visionpe.inspecting.run",
+    "inspect": "visionpe.inspecting.run",
+    "Source": "visionpe.inspecting.sources",
+    "PaddingChange": "visionpe.paddings.swap",
+    "set_padding": "visionpe.paddings.swap",
     "Places": "visionpe.places",
     "TraceError": "visionpe.tracing.errors",
     "Trace": "visionpe.tracing.run",
@@ -250,6 +269,7 @@ __all__ = [
     "Alibi2d",
     "AppendComplexOrder",
     "AppendSinusoidal2d",
+    "AttachError",
     "AttentionEncoding",
     "AxialClippedBuckets",
     "AxisBias",
@@ -260,6 +280,7 @@ __all__ = [
     "ComplexOrder",
     "ConvolutionalContext1d",
     "ConvolutionalContext2d",
+    "CoordConv",
     "CoordConv1d",
     "CoordConv2d",
     "CrossBuckets",
@@ -275,6 +296,7 @@ __all__ = [
     "HyperScale",
     "IRPEBias",
     "IRPEContextual",
+    "Inventory",
     "Learned2d",
     "LearnedConstant",
     "LieRE",
@@ -283,7 +305,9 @@ __all__ = [
     "MapEncoding",
     "MaskedSinusoidal2d",
     "NerfFeatures",
+    "PaddingChange",
     "Places",
+    "Plan",
     "PointEncoding",
     "ProductBuckets",
     "QuantisedBuckets",
@@ -297,12 +321,14 @@ __all__ = [
     "Sinusoidal1d",
     "Sinusoidal2d",
     "Site",
+    "Source",
     "StepEmbedding",
     "Trace",
     "TraceError",
     "TransformerXL",
     "alibi_bias",
     "alibi_slopes",
+    "attach",
     "attend",
     "attention_backend",
     "augment_coordinates",
@@ -322,7 +348,9 @@ __all__ = [
     "coord_conv2d",
     "coordinates",
     "decomposed_bias",
+    "detach",
     "dinov3_waves",
+    "disabled",
     "factorised2d",
     "factorised2d_index",
     "flow_condition",
@@ -333,6 +361,7 @@ __all__ = [
     "half_to_interleaved",
     "height_code",
     "inside",
+    "inspect",
     "interleaved_to_half",
     "join_tokens",
     "learned2d_code",
@@ -359,6 +388,7 @@ __all__ = [
     "rotate_half",
     "sample_bicubic",
     "sample_bilinear",
+    "set_padding",
     "simplex_waves",
     "sinusoid",
     "sinusoidal1d",
@@ -371,6 +401,7 @@ __all__ = [
     "skew_symmetric",
     "spiral_waves",
     "split_tokens",
+    "status",
     "step_code",
     "step_code_adm",
     "t5_bucket",

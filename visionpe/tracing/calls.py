@@ -11,7 +11,7 @@ from visionpe.tracing.moves import collapse
 from visionpe.tracing.state import Frame, Run, is_float
 
 Call = Literal["sdpa", "softmax", "mha"]
-_PRODUCTS = {"matmul", "__matmul__", "__rmatmul__", "bmm", "einsum", "baddbmm"}
+PRODUCTS = {"matmul", "__matmul__", "__rmatmul__", "bmm", "einsum", "baddbmm"}
 
 
 class Attended(NamedTuple):
@@ -55,7 +55,7 @@ class Calls(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if self.run.paused or not self.run.stack:
             return func(*args, **kwargs)
-        if name in _PRODUCTS:
+        if name in PRODUCTS:
             return self._product(func, args, kwargs)
         if name == "softmax":
             self._softmax(*args, **kwargs)

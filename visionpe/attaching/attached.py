@@ -1,0 +1,69 @@
+"""The one module that a model gains: it holds what is attached, and hands each call its frame."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from visionpe.attaching.calling import Caller
+from visionpe.attaching.plan import Plan
+
+CHILD = "visionpe"  # under which it is registered: the prefix of all keys that are added
+
+
+class Attached(nn.Module):
+    """The encodings attached to a model, by name and by site.
+
+    Attributes:
+        active: whether they act; see `visionpe.disabled`.
+        caller: knows the call that is running.
+        plans: what is attached, by name.
+        removals: by name, how to take it off again.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.active = True
+        self.caller = Caller()
+        self.plans: dict[str, Plan] = {}
+        self.removals: dict[str, list[Callable[[], None]]] = {}
+        self.takes_frame = "frame" in inspect.signature(model.forward).parameters
+        self.handles = [
+            model.register_forward_pre_hook(self.before, with_kwargs=True, prepend=True),
+            model.register_forward_hook(self.after, always_call=True),
+        ]
+
+    def forward(self, x: Any) -> Any:
+        """Its argument: a model that is an `nn.Sequential` runs all of its children."""
+        return x
+
+    def before(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Takes `frame` from the model's arguments."""
+        frame = kwargs.get("frame")
+        if not self.takes_frame and "frame" in kwargs:
+            kwargs = {name: value for name, value in kwargs.items() if name != "frame"}
+        self.caller.begin(args, frame)
+        return args, kwargs
+
+    def after(self, module: nn.Module, args: Any, output: Any) -> None:
+        """The call is over, or has failed."""
+        self.caller.end()
+
+    def drop(self, name: str) -> None:
+        """Takes one encoding off."""
+        for removal in reversed(self.removals.pop(name)):
+            removal()
+        del self.plans[name]
+        del self._modules[name]
+
+    def close(self) -> None:
+        """Takes the hooks off the model."""
+        for handle in self.handles:
+            handle.remove()
+
+
+def attached_to(model: nn.Module) -> Attached | None:
+    """What is attached to a model."""
+    found = model._modules.get(CHILD)
+    return found if isinstance(found, Attached) else None

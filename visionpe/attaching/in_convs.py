@@ -1,0 +1,130 @@
+"""CoordConv (arXiv 1807.03247) in convolutions that are there: `conv(x) + conv_c(coordinates)`."""
+
+from typing import Any, final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from typing_extensions import override
+
+from visionpe.attaching.attached import Attached
+from visionpe.encodings._convolve import Geometry
+from visionpe.encodings._coordterm import add_term
+from visionpe.encodings._coordweight import coordinate_kernel
+from visionpe.encodings.base import require_batch
+from visionpe.encodings.coord import coordinates
+from visionpe.encodings.precision import wide_dtype
+from visionpe.frame import Frame
+
+
+@final
+class CoordConv:
+    """Makes convolutions that are there see where they are: for `visionpe.attach`.
+
+    As if the coordinate channels `y, x` stood behind the convolution's input, with a kernel of
+    their own that starts at zero: the model's outputs do not change, to the last bit.
+
+    Args:
+        radius: a third coordinate channel, the distance to the image's centre.
+        align_corners: the paper's range, in which the first and last cell are at -1 and 1.
+
+    >>> import visionpe
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1))
+    >>> _ = visionpe.attach(net, CoordConv(), size=(4, 6))
+    >>> list(net.state_dict())
+    ['0.weight', '0.bias', 'visionpe.CoordConv.0.weight']
+    """
+
+    def __init__(self, *, radius: bool = False, align_corners: bool = False) -> None:
+        self.radius = radius
+        self.align_corners = align_corners
+
+    def term(self, conv: nn.Conv2d) -> "CoordTerm":
+        """The term for one convolution."""
+        return CoordTerm(conv, radius=self.radius, align_corners=self.align_corners)
+
+    def __repr__(self) -> str:
+        return f"CoordConv(radius={self.radius}, align_corners={self.align_corners})"
+
+
+@final
+class CoordTerm(nn.Module):
+    """What the coordinate channels add to a convolution's output.
+
+    Args:
+        conv: the convolution; its kernel's size, steps and padding are taken over.
+        radius, align_corners: see `CoordConv`.
+
+    Attributes:
+        weight: `out_channels d kh kw`, zero at first.
+    """
+
+    def __init__(self, conv: nn.Conv2d, *, radius: bool, align_corners: bool) -> None:
+        super().__init__()
+        self.radius = radius
+        self.align_corners = align_corners
+        self.weight = coordinate_kernel(conv, 2 + radius)
+        nn.init.zeros_(self.weight)
+        self.geometry = Geometry.of(
+            conv.weight,
+            conv.stride,
+            conv.padding,
+            conv.dilation,
+            conv.padding_mode,
+        )
+
+    def forward(
+        self, y: Float[Tensor, "b o m n"], h: int, w: int, frame: Frame | None = None
+    ) -> Float[Tensor, "b o m n"]:
+        """`y`, the fresh output of the convolution for maps `h x w`, with the term added."""
+        require_batch(frame, y.shape[0])
+        code = coordinates(
+            h,
+            w,
+            frame,
+            radius=self.radius,
+            align_corners=self.align_corners,
+            device=y.device,
+            dtype=wide_dtype(y),
+        )
+        return add_term(y, code, self.weight, self._geometry((h, w), y))
+
+    def _geometry(self, size: tuple[int, int], y: Tensor) -> Geometry:
+        """The convolution's own; TensorFlow's "same" where it pads its input by itself."""
+        stride, dilation, before, after, mode = self.geometry
+        reach = tuple(d * (k - 1) for d, k in zip(dilation, self.weight.shape[2:], strict=True))
+        pads = tuple(b + a for b, a in zip(before, after, strict=True))
+        if not any(pads):
+            made, wanted = (
+                tuple((n - r - 1) // s + 1 for n, r, s in zip(size, reach, stride, strict=True)),
+                tuple(-(-n // s) for n, s in zip(size, stride, strict=True)),
+            )
+            if made != wanted and tuple(y.shape[-2:]) == wanted:
+                total = tuple(
+                    max((c - 1) * s + r + 1 - n, 0)
+                    for c, s, r, n in zip(wanted, stride, reach, size, strict=True)
+                )
+                before = tuple(t // 2 for t in total)
+                after = tuple(t - b for t, b in zip(total, before, strict=True))
+        return Geometry(stride, dilation, before, after, mode)
+
+    @override
+    def extra_repr(self) -> str:
+        return f"radius={self.radius}, align_corners={self.align_corners}"
+
+
+class InConv:
+    """A forward hook that adds the coordinate term of a convolution."""
+
+    def __init__(self, term: CoordTerm, attached: Attached) -> None:
+        self.term = term
+        self.attached = attached
+
+    def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        """The output with the term."""
+        if not self.attached.active:
+            return output
+        x = args[0]
+        result: Tensor = self.term(
+            output, x.shape[-2], x.shape[-1], self.attached.caller.current().frame
+        )
+        return result

@@ -1,0 +1,68 @@
+"""Encodings of what a module returns: maps and tokens, in any layout."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from visionpe.attaching.attached import Attached
+from visionpe.attaching.calling import Call
+from visionpe.attaching.ground import Size, cells_at
+from visionpe.encodings.base import MapEncoding, PointEncoding
+from visionpe.places import Places
+from visionpe.tracing.sites import Site
+
+
+class InMap:
+    """A forward hook that puts an encoding on the first tensor that a module returns."""
+
+    def __init__(
+        self, encoding: MapEncoding, site: Site, size: Size, attached: Attached | None = None
+    ) -> None:
+        self.encoding = encoding
+        self.site = site
+        self.size = size
+        self.attached = attached
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
+        """The output, encoded."""
+        assert self.attached is not None
+        if not self.attached.active:
+            return output
+        call = self.attached.caller.current()
+        if isinstance(output, Tensor):
+            return self.encoded(output, call)
+        first, *rest = output
+        parts = [self.encoded(first, call), *rest]
+        return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+
+    def encoded(self, x: Tensor, call: Call) -> Tensor:
+        """A map or tokens, in the site's layout."""
+        if self.site.layout == "NCHW":
+            return self._map(x, call)
+        if self.site.layout == "NHWC":
+            return self._map(x.permute(0, 3, 1, 2), call).permute(0, 2, 3, 1)
+        tokens = x.mT if self.site.layout == "NCL" else x  # b n c
+        tokens = self._tokens(tokens, call)
+        return tokens.mT if self.site.layout == "NCL" else tokens
+
+    def _map(self, x: Float[Tensor, "b c h w"], call: Call) -> Float[Tensor, "b c h w"]:
+        result: Tensor = self.encoding(x, call.frame)
+        return result
+
+    def _tokens(self, x: Float[Tensor, "b n c"], call: Call) -> Float[Tensor, "b n c"]:
+        site = self.site
+        assert site.lattice is not None
+        first, last = site.prefix, x.shape[1] - site.suffix
+        h, w = cells_at(site.module, site.lattice, last - first, self.size, call)
+        if isinstance(self.encoding, PointEncoding):
+            places = Places.of(
+                h, w, call.frame, prefix=site.prefix, suffix=site.suffix, device=x.device
+            )
+            return self.encoding.tokens(x, places)
+        cells = x[:, first:last].mT.unflatten(2, (h, w))  # b n c -> b c h w
+        y = self._map(cells, call).flatten(2).mT
+        if not site.prefix and not site.suffix:
+            return y
+        return torch.cat([x[:, :first], y, x[:, last:]], 1)

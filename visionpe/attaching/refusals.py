@@ -1,0 +1,92 @@
+"""What `attach` and `detach` refuse, and what they read from a model."""
+
+from torch import nn
+
+from visionpe.attaching.attached import CHILD, Attached, attached_to
+from visionpe.attaching.in_convs import CoordConv
+from visionpe.attaching.planning import Encoding
+
+
+def image_size(model: nn.Module, size: tuple[int, int] | None) -> tuple[int, int]:
+    """The size given, or else the one in timm's configuration of the model.
+
+    Raises:
+        TypeError: if it is no size.
+        ValueError: if there is none.
+    """
+    if size is not None:
+        pair: object = size  # whatever it was annotated as
+        if not isinstance(pair, tuple | list) or [type(n) for n in pair] != [int, int]:
+            raise TypeError(f"`size` must be (h, w) in pixels, but is {size!r}.")
+        return size[0], size[1]
+    for name in ("pretrained_cfg", "default_cfg"):
+        config = getattr(model, name, None)
+        known = config.get("input_size") if isinstance(config, dict) else None
+        if known:
+            return known[-2], known[-1]
+    raise ValueError(
+        f"`size` must be given, (h, w) of the images in pixels: {type(model).__name__} has no "
+        "`pretrained_cfg` that says it."
+    )
+
+
+def image_channels(model: nn.Module) -> int:
+    """Of the images: what the first convolution takes."""
+    convs = (m for m in model.modules() if isinstance(m, nn.Conv2d))
+    return next((conv.in_channels for conv in convs), 3)
+
+
+def require_encoding(encoding: object) -> None:
+    """Refuses what cannot be attached."""
+    if isinstance(encoding, type):
+        raise TypeError(f"`encoding` must be an encoding, but is the class {encoding.__name__}.")
+    if isinstance(encoding, Encoding | CoordConv):
+        return
+    if isinstance(encoding, nn.Module) or not callable(encoding):
+        raise TypeError(
+            "`encoding` must be a map or attention encoding, a CoordConv, or a function of a "
+            f"Site that makes one, but is {type(encoding).__name__}."
+        )
+
+
+def require_memory(model: nn.Module) -> None:
+    """Refuses a model without numbers."""
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta:
+            raise ValueError(
+                f"`model` must have its parameters in memory, but `{name}` is on the meta device. "
+                "Call `model.to_empty(device=...)` and load its state first."
+            )
+
+
+def require_alone(model: nn.Module) -> None:
+    """Refuses a model of which a part has encodings of its own, or whose parts hide others."""
+    for name, module in model.named_modules():
+        if isinstance(module, Attached) and name != CHILD:
+            part = name.removesuffix(f".{CHILD}")
+            raise ValueError(
+                f"`model` must not have encodings attached to a part of it, but `{part}` has. "
+                f"Attach to `{part}`, or detach from it first."
+            )
+
+
+def require_new(attached: Attached | None, name: str) -> None:
+    """Refuses a name that is taken, or none."""
+    if not name or "." in name or hasattr(nn.Module(), name):
+        raise ValueError(f"`name` must be a name without dots, no method's, but is {name!r}.")
+    if attached is not None and name in attached.plans:
+        plan = attached.plans[name]
+        raise ValueError(
+            f"`encoding` must be attached once under one name, but {name!r} is attached to "
+            f"{len(plan.entries)} sites already. Detach it first, or give another `name`."
+        )
+
+
+def require_attached(model: nn.Module) -> Attached:
+    """What is attached; refuses a model to which nothing is."""
+    attached = attached_to(model)
+    if attached is None:
+        raise ValueError(
+            f"`model` must have something attached to it, but {type(model).__name__} has nothing."
+        )
+    return attached
