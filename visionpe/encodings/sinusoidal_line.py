@@ -27,6 +27,7 @@ def sinusoidal1d(
     Raises:
         ValueError: if `width` is below 1, or `temperature` not positive.
 
+    >>> import torch
     >>> sinusoidal1d(torch.tensor([0.0]), 3).flatten().tolist()
     [0.0, 0.0, 1.0]
     """
@@ -49,6 +50,7 @@ class Sinusoidal1d(nn.Module):
     Raises:
         ValueError: if `temperature` or `cells` is not positive.
 
+    >>> import torch
     >>> Sinusoidal1d()(torch.zeros(1, 2, 1)).flatten().tolist()
     [0.0, 1.0]
     """
