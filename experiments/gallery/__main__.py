@@ -4,7 +4,7 @@
 
 What is learned is learned here: a transformer of two blocks fills in the hidden half of the patches
 of smooth random fields, 9 x 12 patches of 4 x 4 pixels, and the picture shows what its encoding
-became. Nothing but the encoding tells it where a patch is: without one it explains nothing. The
+became. Nothing but the encoding tells it where a patch is: without one it explains 0.03. The
 share of the variance that it explains in hidden patches stands under each picture: one run of one
 seed, a sign that the encoding was used, and no comparison. About ten minutes on two cores.
 """
@@ -41,7 +41,8 @@ def page(scores: dict[str, float | None], steps: int) -> str:
 SAID = """Learned ones were learned by a
 transformer of two blocks that fills in the hidden half of the patches of smooth random fields and
 knows their places from its encoding alone; the share of variance that it explains is a sign that
-the encoding was used, not a comparison: without any it is 0.0."""
+the encoding was used, not a comparison: without any it is 0.03. What starts at zero learns at ten
+times the rate of the rest, a setting found while looking at these very pictures."""
 
 
 def main() -> None:
