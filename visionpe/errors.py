@@ -18,5 +18,13 @@ class ConfigError(VisionPEError):
     """A configuration file or command line says something that cannot be done."""
 
 
+class DataError(VisionPEError):
+    """A data set is missing, damaged, empty or at odds with itself, or cannot be downloaded."""
+
+
+class GeometryError(DataError, ValueError):
+    """An augmentation moves pixels by no affine map, so that no frame can say where they are."""
+
+
 class RunFolderError(VisionPEError):
     """The folder of a run cannot be made or written."""

@@ -93,7 +93,7 @@ def test_the_state_is_known_at_once_after_restoring() -> None:
 def test_processes_share_an_epoch_in_parts_of_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     for rank in range(3):
-        monkeypatch.setattr("visionpe.data.loader._processes", lambda rank=rank: (rank, 3))
+        monkeypatch.setattr("visionpe.data.loader.processes", lambda rank=rank: (rank, 3))
         loader = TensorLoader(torch.arange(10), batch_size=3, shuffle=True)
         batches = rows(loader)
         assert len(batches) == len(loader) == 2

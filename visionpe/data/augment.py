@@ -16,7 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Shaped
+from torch import Tensor
+from typing_extensions import override
 
+from visionpe.data.augments import SampleAugment
+from visionpe.errors import GeometryError
 from visionpe.frame import Frame
 
 _KEY = "visionpe_map"  # the map's name among the targets of a pipeline
@@ -25,7 +29,7 @@ _SAMPLE = 4096  # pixels that the map is read off
 _TOLERANCE = 0.05  # pixels: OpenCV 4 rounds rotated points to 1/32, OpenCV 5 does not
 
 
-class Augment:
+class Augment(SampleAugment):
     """Augments an image `h w c`, uint8 or float32, and returns it with its `Frame`.
 
     Random numbers come from torch's generator, which differs between worker processes and epochs
@@ -39,7 +43,8 @@ class Augment:
 
     Raises:
         ValueError: if a transform belongs into the other of the two. When called: if `image` is
-            no such array, or if the geometry is not affine or shows too few pixels to tell.
+            no such array.
+        GeometryError: when called, if the geometry is not affine or shows too few pixels to tell.
 
     >>> import albumentations as A
     >>> image, frame = Augment(A.HorizontalFlip(p=1))(np.zeros((2, 4, 3), np.uint8))
@@ -71,7 +76,7 @@ class Augment:
             affine = _fit(moved[_KEY])
         except ValueError as error:
             names = ", ".join(type(part).__name__ for part in _parts(self.geometry))
-            raise ValueError(f"`geometry` must {error}; it is made of {names}.") from None
+            raise GeometryError(f"`geometry` must {error}; it is made of {names}.") from None
         affine[:, 2] += (h / 2, w / 2)
         # What rounding has left of a whole number, less than 1e-5 pixels anywhere in the view.
         whole, reach = np.rint(affine), np.array([*result.shape[:2], 1.0])
@@ -81,6 +86,14 @@ class Augment:
         if self.photometry is not None:
             _seed(self.photometry)
             result = self.photometry(image=result)["image"]
+        return result, frame
+
+    @override
+    def apply(self, image: Shaped[Tensor, "c h w"]) -> tuple[Shaped[Tensor, "c i j"], Frame]:
+        """The same of a tensor."""
+        result, frame = self(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+        if isinstance(result, np.ndarray):
+            result = torch.from_numpy(np.ascontiguousarray(result)).permute(2, 0, 1)
         return result, frame
 
     def __repr__(self) -> str:
