@@ -1,4 +1,4 @@
-"""`visionpe report`: a page of one or more runs."""
+"""`visionpe report`: a page of one or more runs, or of a sweep."""
 
 import argparse
 import os
@@ -77,6 +77,12 @@ def _report(folders: list[str], out: Path, command: list[str]) -> int:
     from visionpe import report
 
     report.check_folder(out)
+    sweeps = [folder for folder in folders if report.is_sweep(folder)]
+    if sweeps:
+        if len(folders) > 1:
+            raise ConfigError(f"A sweep must be given alone, but {sweeps[0]} is one of several.")
+        print(report.write(report.make_sweep(report.read_sweep(sweeps[0]), command), out))
+        return 0
     runs: list[Run] = []
     for folder in folders:
         run = load_run(folder)
@@ -140,11 +146,15 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="visionpe report",
-        description="Scores runs on every point and makes a page of figures and tables of them.",
+        description="Makes a page of figures and tables: of runs on Not-so-Clevr, scored on every "
+        "point, or of the runs of a sweep.",
         allow_abbrev=False,
     )
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="a run's folder, such as runs/NAME/latest"
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="a run's folder, such as runs/NAME/latest, or one sweep's, runs/NAME",
     )
     parser.add_argument(
         "--out",

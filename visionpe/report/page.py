@@ -1,21 +1,16 @@
 """The page: runs in, one self-contained HTML file with its figures and tables beside it out."""
 
-import base64
-import csv
-import io
 import shlex
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import visionpe
-from visionpe.plots import png
 from visionpe.report import paper, tables
 from visionpe.report.answers import answers
 from visionpe.report.figures import pictures, split_picture
+from visionpe.report.files import put, render, table
 from visionpe.report.folder import PAGE
 from visionpe.report.measures import MEASURES
-from visionpe.report.picture import Picture
 from visionpe.report.recipe import Recipe
 from visionpe.report.run import Run, names
 
@@ -31,29 +26,30 @@ def make(runs: Sequence[Run], command: Sequence[str] = ()) -> dict[str, bytes]:
     recipes = {name: Recipe(run.files.config) for name, run in found.items()}
     replies = {name: answers(run.task, recipes[name].split) for name, run in found.items()}  # type: ignore[arg-type]
     files: dict[str, bytes] = {}
-    split = _put(files, split_picture())
+    split = put(files, split_picture())
     sections = []
     tasks = [task for task in MEASURES if task in {recipe.task for recipe in recipes.values()}]
     for task in tasks:
         mine = {name: (found[name], replies[name]) for name in found if recipes[name].task == task}
         prefix = f"{task.removeprefix('Coordinate').lower()}_" if len(tasks) > 1 else ""
-        table = [tables.row(name, *pair, recipes[name]) for name, pair in mine.items()]
-        plain = [{key: row[key] for key in tables.COLUMNS} for row in table]
-        files[f"{prefix}runs.csv"] = _csv(tables.COLUMNS, (tuple(row.values()) for row in plain))
+        rows = [tables.row(name, *pair, recipes[name]) for name, pair in mine.items()]
+        plain = [{key: row[key] for key in tables.COLUMNS} for row in rows]
+        files[f"{prefix}runs.csv"] = table(tables.COLUMNS, (tuple(row.values()) for row in plain))
         sections.append(
             {
                 "title": paper.TITLES[task],
                 "words": paper.IN_WORDS[task],
                 "measure": MEASURES[task].short,
-                "table": table,
+                "table": rows,
                 "departures": tables.departures({name: recipes[name] for name in mine}),
                 "table_file": f"{prefix}runs.csv",
                 "reported": paper.REPORTED[task],
-                "pictures": [_put(files, picture, prefix) for picture in pictures(task, mine)],
+                "pictures": [put(files, picture, prefix) for picture in pictures(task, mine)],
             }
         )
     details = [tables.detail(name, run, recipes[name]) for name, run in found.items()]
-    text = _render(
+    text = render(
+        "page.html",
         title=sections[0]["title"] if len(sections) == 1 else "Position on Not-so-Clevr",
         single=len(sections) == 1,
         files=" ".join(sorted(files)),
@@ -65,42 +61,3 @@ def make(runs: Sequence[Run], command: Sequence[str] = ()) -> dict[str, bytes]:
         command=shlex.join(command),
     )
     return {**files, PAGE: text.encode()}
-
-
-def _render(**values: Any) -> str:
-    """The template beside this file, filled."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        loader=PackageLoader("visionpe.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return templates.get_template("page.html").render(values)
-
-
-def _put(files: dict[str, bytes], picture: Picture, prefix: str = "") -> dict[str, Any]:
-    """Adds a picture's files, and returns what the page says of it."""
-    name = prefix + picture.name
-    files[f"{name}.png"] = image = png(picture.figure)
-    files[f"{name}.csv"] = _csv(picture.columns, picture.rows)
-    inch = 96  # of a browser, in pixels
-    width, height = picture.figure.get_size_inches().tolist()
-    return {
-        "name": name,
-        "title": picture.title,
-        "caption": picture.caption,
-        "image": base64.b64encode(image).decode(),
-        "width": round(inch * width),
-        "height": round(inch * height),
-    }
-
-
-def _csv(columns: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> bytes:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return file.getvalue().encode()

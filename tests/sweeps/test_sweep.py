@@ -1,0 +1,180 @@
+"""A whole sweep through the command line, on the engine: cells that are done, cells that fail."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from visionpe.__main__ import main
+from visionpe.report import is_sweep, make_sweep, read_sweep
+from visionpe.report.statistics import interval
+from visionpe.report.sweep import numbers
+
+_BASE = Path(__file__).parents[2] / "configs" / "coord_toy" / "regression.yaml"
+_SHORT = {
+    "trainer.max_steps": 2,
+    "trainer.val_check_interval": 2,
+    "lr_scheduler.init_args.total_steps": 2,
+    "data.init_args.eval_batch_size": 1024,
+}
+_RATE = "optimizer.init_args.lr"
+
+
+def _file(folder: Path, **axes: object) -> Path:
+    path = folder / "sweep.yaml"
+    content = {"name": "toy", "base": str(_BASE), "fixed": _SHORT, "axes": axes, "retries": 1}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_its_cells_reports_what_failed_and_skips_what_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = _file(tmp_path, rate={"good": {}, "bad": {_RATE: -1.0}})
+    assert main(["sweep", str(path)]) == 1
+    out = capsys.readouterr().out.splitlines()
+    ended = [line for line in out if line.startswith(("1/2", "2/2"))]
+    assert len([line for line in ended if "done  rate=good" in line]) == 1
+    assert any("failed  rate=bad" in line and "Invalid learning rate: -1.0" in line for line in out)
+    lines = [json.loads(line) for line in Path("runs/toy/results.jsonl").read_text().splitlines()]
+    done = {line["labels"]["rate"]: line for line in lines}
+    assert done["good"]["status"] == "done"
+    assert done["good"]["attempts"] == 1
+    assert done["bad"]["attempts"] == 2  # it was tried again
+    assert math.isfinite(done["good"]["metrics"]["test/pixel_error"])
+    assert done["good"]["parameters"] == 906
+    run = Path("runs/toy", done["good"]["run"])
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["trainer"]["max_steps"] == 2
+
+    # A mended sweep: the finished cell is not run again, and a cell is an ordinary run.
+    shutil.rmtree("runs/toy/ray")
+    before = (run / "metrics.csv").stat().st_mtime_ns
+    path = _file(tmp_path, rate={"good": {}})
+    assert main(["sweep", str(path)]) == 0
+    assert "1 of 1 cells are done already" in capsys.readouterr().out
+    assert (run / "metrics.csv").stat().st_mtime_ns == before
+    assert not Path("runs/toy/ray").exists()
+    assert main(["report", "runs/toy", "--out", "page"]) == 0
+    assert Path("page/index.html").stat().st_size < 2**21
+
+
+def test_a_dry_run_prints_the_cells_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = _file(tmp_path, seed=[0, 1])
+    assert main(["sweep", str(path), "--dry-run"]) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == [
+        "seed=0",
+        "seed=1",
+    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["sweep.yaml"]
+
+
+def test_only_some_labels_are_run_and_a_wrong_one_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _file(tmp_path, rate={_RATE: [0.1, 0.2]}, seed=[0, 1, 2])
+    assert main(["sweep", str(path), "--dry-run", "--only", "rate=0.2", "seed=0,2"]) == 0
+    found = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
+    assert found == ["rate=0.2,seed=0", "rate=0.2,seed=2"]
+    assert main(["sweep", str(path), "--dry-run", "--only", "rat=0.2"]) == 2
+    assert capsys.readouterr().err == (
+        "visionpe: `--only` must be AXIS=LABEL of the sweep, but has 'rat'. Did you mean `rate`? "
+        "There are rate, seed.\n"
+    )
+
+
+def test_a_misspelt_key_is_found_before_anything_is_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = _file(tmp_path, rate={"optimizer.init_args.lrr": [0.1]})
+    assert main(["sweep", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        "visionpe: The cell rate=0.1 is no configuration of `visionpe fit`: There is no key "
+        "`optimizer.lrr` of torch.optim.Adam. Did you mean `lr`?\n"
+    )
+    assert not Path("runs").exists()
+
+
+def test_cells_that_are_the_same_run_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _file(tmp_path, rate={"one": {}, "two": {}})
+    assert main(["sweep", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        "visionpe: The cells of a sweep must differ, but rate=two and rate=one have the same "
+        "configuration.\n"
+    )
+
+
+def _outcomes(folder: Path) -> Path:
+    """A sweep's folder with made-up numbers: two encodings, three seeds, one failure."""
+    folder.mkdir()
+    (folder / "sweep.yaml").write_text("name: made up\nmetric: 'test: test/acc1'\n")
+    lines = []
+    for e, encoding in enumerate(("none", "learned")):
+        for seed in range(3):
+            line = {
+                "labels": {"encoding": encoding, "seed": str(seed)},
+                "status": "done",
+                "metrics": {"val/acc1": 0.5 + 0.1 * e + 0.01 * seed},
+                "tests": {"test": {"test/acc1": 0.4 + 0.1 * e + 0.02 * seed}},
+                "parameters": 1000 + e,
+                "cpu_seconds": 10.0 + 5 * e,
+                "stress": [
+                    {
+                        "family": family,
+                        "level": level,
+                        "frames": frames,
+                        "accuracy": 0.5 + 0.1 * e - 0.1 * abs(level - 1) + 0.01 * seed,
+                    }
+                    for family in ("resolution", "shift")
+                    for level in (0.5, 1.0, 2.0)
+                    for frames in (False, True)
+                ],
+            }
+            lines.append(line)
+    lines.append({"labels": {"encoding": "none", "seed": "3"}, "status": "failed", "error": "boom"})
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_the_page_of_a_sweep_has_means_intervals_costs_and_failures(tmp_path: Path) -> None:
+    folder = _outcomes(tmp_path / "made up")
+    assert is_sweep(folder)
+    runs = read_sweep(folder)
+    assert [group.name for group in runs.groups] == ["none", "learned"]
+    score = runs.groups[1].score(runs.metric)
+    assert score is not None
+    assert score.mean == pytest.approx(0.52)
+    files = make_sweep(runs, ["visionpe", "report", "x"])
+    page = files["index.html"].decode()
+    assert "boom" in page
+    assert page.count("data:image/png;base64,") == 3
+    assert "http" not in page.replace("http://www.w3.org", "")
+    rows = files["groups.csv"].decode().splitlines()
+    assert rows[0] == "group,n,test: test/acc1,val/acc1,parameters,cpu_seconds,failed"
+    assert rows[1].startswith("none,3,0.42 (0.3703 to 0.4697),0.51 (")
+    assert rows[2].endswith(',"1,001",15 (15 to 15),0')
+    assert files["stress.csv"].decode().splitlines()[1].startswith("none,resolution,0.5,3,0.46,")
+
+
+def test_numbers_of_tests_are_named_by_their_test() -> None:
+    assert numbers({"metrics": {"a": 1.0}, "tests": {"x": {"a": 2.0}}}) == {"a": 1.0, "x: a": 2.0}
+
+
+def test_intervals_are_those_of_student() -> None:
+    from scipy import stats
+
+    values = [0.3, 0.7, 0.1, 0.45]
+    found = interval(values)
+    low, high = stats.t.interval(0.95, 3, loc=found.mean, scale=stats.sem(values))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-12)

@@ -1,0 +1,161 @@
+"""`visionpe sweep`: all cells of a grid of configurations, each an ordinary `visionpe fit`."""
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NoReturn
+
+from visionpe.errors import ConfigError, VisionPEError
+from visionpe.sweeps.folder import SweepFolder
+from visionpe.sweeps.grid import Cell, read
+
+
+def main(argv: list[str]) -> int:
+    """Runs the verb.
+
+    Args:
+        argv: the words after it.
+
+    Returns:
+        The exit code: 0, 1 if a cell failed, 2 for a sweep that cannot be understood.
+    """
+    try:
+        return _sweep(_parser().parse_args(argv))
+    except VisionPEError as error:
+        if os.environ.get("VISIONPE_TRACEBACK") == "1":
+            traceback.print_exception(error)
+        else:
+            print(f"visionpe: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on, finished cells are kept", file=sys.stderr)
+        return 130
+    except SystemExit:  # of --help
+        return 0
+
+
+def _sweep(words: argparse.Namespace) -> int:
+    path = Path(words.file)
+    sweep = read(path)
+    cells = list(sweep.cells(path.parent))
+    _require_distinct(cells)
+    chosen = _chosen(cells, words.only or [])
+    if words.dry_run:
+        for cell in chosen:
+            print(f"{cell.id}  {cell.name}")
+        return 0
+    _require_valid(chosen)
+    folder = SweepFolder(Path(words.dir) / sweep.name)
+    folder.begin(path.read_text(encoding="utf-8"), cells)
+    print(f"{folder.path}: {len(chosen)} cells", flush=True)
+    from visionpe.sweeps.engine import run
+
+    outcomes = run(sweep, chosen, folder, address=words.address, jobs=words.jobs)
+    folder.results(cells)
+    failed = [outcome for outcome in outcomes if outcome["status"] != "done"]
+    print(f"{len(outcomes) - len(failed)} of {len(chosen)} cells are done", flush=True)
+    if failed:
+        print(
+            f"{len(failed)} failed; the same command runs them again. "
+            f"`visionpe report {words.dir}/{sweep.name}` shows the others."
+        )
+    return 1 if failed or len(outcomes) < len(chosen) else 0
+
+
+def _require_distinct(cells: list[Cell]) -> None:
+    seen: dict[str, str] = {}
+    for cell in cells:
+        if cell.id in seen:
+            raise ConfigError(
+                f"The cells of a sweep must differ, but {cell.name} and {seen[cell.id]} have the "
+                "same configuration."
+            )
+        seen[cell.id] = cell.name
+
+
+def _chosen(cells: list[Cell], only: list[str]) -> list[Cell]:
+    """The cells that every `AXIS=LABEL[,LABEL]` allows."""
+    for words in only:
+        axis, _, labels = words.partition("=")
+        known = list(dict.fromkeys(cell.labels[axis] for cell in cells if axis in cell.labels))
+        wanted = labels.split(",")
+        for name, names in ((axis, list(cells[0].labels)), *((label, known) for label in wanted)):
+            if name not in names:
+                near = get_close_matches(name, names, n=1)
+                hint = f" Did you mean `{near[0]}`?" if near else ""
+                raise ConfigError(
+                    f"`--only` must be AXIS=LABEL of the sweep, but has {name!r}.{hint} "
+                    f"There are {', '.join(names)}."
+                )
+        cells = [cell for cell in cells if cell.labels[axis] in wanted]
+    return cells
+
+
+def _require_valid(cells: list[Cell]) -> None:
+    """Has Lightning's parser read one cell of each value of each axis, before any is run."""
+    import tempfile
+
+    import yaml
+
+    from visionpe.cli import verbs
+
+    for cell in _covering(cells):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, f"{cell.id}.yaml")
+            file.write_text(yaml.safe_dump(cell.config), encoding="utf-8")
+            out, err = io.StringIO(), io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = verbs.main("fit", ["--config", str(file), "--print_config"])
+            if code:
+                says = err.getvalue().strip().removeprefix("visionpe: ")
+                raise ConfigError(
+                    f"The cell {cell.name} is no configuration of `visionpe fit`: "
+                    f"{says.replace(f' (in {file})', '')}"
+                )
+
+
+def _covering(cells: Iterable[Cell]) -> list[Cell]:
+    """Cells that together have every value of every axis."""
+    seen: set[tuple[str, str]] = set()
+    chosen = []
+    for cell in cells:
+        if not set(cell.labels.items()) <= seen:
+            seen |= set(cell.labels.items())
+            chosen.append(cell)
+    return chosen
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. `visionpe sweep --help` says more.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="visionpe sweep",
+        description="Trains every combination of the axes of a sweep file on Ray Tune. Each cell "
+        "is a run of `visionpe fit` from a configuration of its own; finished cells are skipped.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", metavar="FILE.yaml", help="base configuration and axes")
+    parser.add_argument("--dir", default="runs", help="the folder of all runs")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="AXIS=LABEL[,LABEL]",
+        help="these cells alone, such as `--only seed=0,1 encoding=none`",
+    )
+    parser.add_argument("--jobs", type=int, help="most cells at a time")
+    parser.add_argument(
+        "--address",
+        help="of a Ray cluster (`auto`, HOST:PORT) whose machines share the folder; by default "
+        "Ray runs on this machine alone",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the cells and run none")
+    return parser

@@ -1,0 +1,94 @@
+"""The folder of a sweep: what was asked for, each cell's configuration, and how it came out.
+
+DIR/NAME/sweep.yaml          the sweep file, as it was last given
+DIR/NAME/cells/ID.yaml       the cell: `visionpe fit --config` runs it by hand
+DIR/NAME/cells/ID.log        what its runs printed
+DIR/NAME/cells/ID.json       its outcome
+DIR/NAME/runs/CELL/...       its run folder
+DIR/NAME/results.jsonl       the outcomes of all cells of the grid, a line each
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, final
+
+import yaml
+
+from visionpe.errors import RunFolderError
+from visionpe.sweeps.grid import Cell
+
+
+@final
+class SweepFolder:
+    """Where a sweep is kept.
+
+    Args:
+        path: made if it is missing.
+
+    Raises:
+        RunFolderError: if it cannot be written, or holds something else.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).absolute()
+        foreign = self.path.is_dir() and any(self.path.iterdir())
+        if foreign and not (self.path / "sweep.yaml").is_file():
+            raise RunFolderError(
+                f"The sweep's folder {path} must be new or a sweep's, but holds other files. "
+                "Choose another `name` or `--dir`."
+            )
+        try:
+            (self.path / "cells").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(
+                f"The sweep's folder {path} cannot be made: {error.strerror}."
+            ) from error
+
+    def begin(self, text: str, cells: Iterable[Cell]) -> None:
+        """Writes the sweep file and the configurations of its cells."""
+        self.write("sweep.yaml", text)
+        for cell in cells:
+            run = {"dir": str(self.path / "runs"), "name": cell.name}
+            head = f"# {cell.name}\n#   visionpe fit --config THIS_FILE\n"
+            body = yaml.safe_dump({**cell.config, "run": run}, sort_keys=False)
+            self.write(f"cells/{cell.id}.yaml", head + body)
+
+    def config(self, cell_id: str) -> Path:
+        """The cell's configuration."""
+        return self.path / "cells" / f"{cell_id}.yaml"
+
+    def log(self, cell_id: str) -> Path:
+        """What the cell's runs print."""
+        return self.path / "cells" / f"{cell_id}.log"
+
+    def outcome(self, cell_id: str) -> dict[str, Any] | None:
+        """How a cell came out, if it was run."""
+        path = self.path / "cells" / f"{cell_id}.json"
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            return None
+        return content
+
+    def put(self, cell_id: str, outcome: dict[str, Any]) -> None:
+        """Keeps how a cell came out."""
+        self.write(f"cells/{cell_id}.json", json.dumps(outcome) + "\n")
+
+    def results(self, cells: Iterable[Cell]) -> list[dict[str, Any]]:
+        """The outcomes of the cells that have one; written as `results.jsonl` too."""
+        outcomes = [found for cell in cells if (found := self.outcome(cell.id)) is not None]
+        self.write("results.jsonl", "".join(json.dumps(line) + "\n" for line in outcomes))
+        return outcomes
+
+    def write(self, name: str, text: str) -> Path:
+        """Writes a file in one step; returns its path."""
+        path = self.path / name
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise RunFolderError(f"{path} cannot be written: {error.strerror}.") from error
+        return path
