@@ -2,14 +2,19 @@
 
 import copy
 import io
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import timm
 import torch
+import torch.distributed as dist
 from backbones import ATTENTION, CONVOLUTIONS, bias, facts, learned, pvt, swin, unfused, vit
+from timm.layers import set_reentrant_ckpt, use_reentrant_ckpt
 from torch import Tensor, nn
+from torch._C._distributed_c10d import HashStore
 
 import visionpe
 from visionpe import (
@@ -21,9 +26,11 @@ from visionpe import (
     Plan,
     RelativeBias,
     Rotary,
+    RotaryDINOv3,
     Sinusoidal2d,
 )
 from visionpe.attaching.errors import AttachError
+from visionpe.attaching.verbs import Attachable
 
 
 def net() -> nn.Module:
@@ -43,6 +50,34 @@ class Twice(nn.Module):
         return y
 
 
+class Pair(nn.Module):
+    """Two images at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(3, 8, 3)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        y: Tensor = self.one(left) - self.one(right)
+        return y
+
+
+def scripted() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, and still met
+        made: nn.Module = torch.jit.script(net())
+    return made
+
+
+@contextmanager
+def one_process() -> Iterator[None]:
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
 def on_meta() -> nn.Module:
     with torch.device("meta"):
         return vit()
@@ -57,7 +92,7 @@ def attached_vit() -> Any:
     return model
 
 
-REFUSED: list[tuple[Callable[[], Any], dict[str, Any], type[Exception], str]] = [
+REFUSED: list[tuple[Callable[[], Any], dict[str, Any], type[Exception], str | None]] = [
     (
         lambda: (vit(), RelativeBias(2, (3, 5))),
         {"at": "block.0"},
@@ -215,19 +250,137 @@ REFUSED: list[tuple[Callable[[], Any], dict[str, Any], type[Exception], str]] = 
         "`model` must be the model itself, but is compiled (OptimizedModule). Give its "
         "`._orig_mod`.",
     ),
+    (
+        lambda: (scripted(), CoordConv()),
+        {},
+        ValueError,
+        "`model` must be Python, but is RecursiveScriptModule, TorchScript. Give the module it was "
+        "made of.",
+    ),
+    (
+        lambda: (Pair(), CoordConv()),
+        {},
+        ValueError,
+        "`model` must take one batch of images, but Pair also needs `right`. Attach to the part of "
+        "it that looks at images.",
+    ),
+    (
+        lambda: (net(), []),
+        {},
+        ValueError,
+        "`encoding` must be one or more encodings, but is an empty list.",
+    ),
+    (
+        lambda: (net(), [CoordConv(), Sinusoidal2d()]),
+        {"name": ["one"]},
+        ValueError,
+        "`name` must be a list of 2 names, as `encoding` is, but is ['one'].",
+    ),
+    (
+        lambda: (net(), CoordConv()),
+        {"name": ["one"]},
+        ValueError,
+        "`name` must be a name, as `encoding` is, but is ['one'].",
+    ),
+    (
+        lambda: (vit(), [RelativeBias(2, (3, 5)), RelativeBias(2, (3, 5))]),
+        {},
+        ValueError,
+        "`encoding` must be attached once under one name, but 'RelativeBias' is attached to 6 "
+        "sites already. Detach it first, or give another `name`.",
+    ),
+    (
+        lambda: (vit(), [RelativeBias(2, (3, 5)), Learned2d(8, (3, 5))]),
+        {},
+        ValueError,
+        "`encoding` must fit `norm_pre` (3 x 5 cells), but Learned2d does not: `x` must have the 8 "
+        "channels that Learned2d is made for, but has 64. Name the sites that it fits, `at=`, or "
+        "give a function that makes one for each `visionpe.Site`.",
+    ),
+    (
+        lambda: (timm.create_model("test_maxvit", img_size=(64, 96)), Rotary()),
+        {"size": (32, 48)},
+        ValueError,
+        None,  # what the model itself says
+    ),
+    (
+        lambda: (nn.Sequential(nn.Conv2d(3, 8, 64)), CoordConv()),
+        {},
+        ValueError,
+        None,
+    ),
 ]
 
 
 @pytest.mark.parametrize(("make", "options", "kind", "said"), REFUSED)
 def test_a_refused_call_says_why_and_changes_nothing(
-    make: Callable[[], Any], options: dict[str, Any], kind: type[Exception], said: str
+    make: Callable[[], Any], options: dict[str, Any], kind: type[Exception], said: str | None
 ) -> None:
     model, encoding = make()
-    before = facts(model)
+    before, noise = facts(model), torch.get_rng_state()
     with pytest.raises(kind) as error:
         visionpe.attach(model, encoding, **{"size": (48, 80), **options})
-    assert str(error.value) == said
+    if said is None:
+        h, w = options.get("size", (48, 80))
+        said = f"`model` must take images of 3 x {h} x {w}, but {type(model).__name__} fails in `"
+        assert str(error.value).startswith(said)
+        assert str(error.value).endswith("Give `h`, `w` and `channels` that it takes.")
+    else:
+        assert str(error.value) == said
     assert facts(model) == before
+    assert torch.equal(torch.get_rng_state(), noise)
+
+
+def test_models_dealt_out_to_processes_are_refused_by_every_verb() -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+
+    said = {
+        "DistributedDataParallel": "`model` must be the model itself, but is wrapped in "
+        "DistributedDataParallel. Give its `.module`.",
+        "FullyShardedDataParallel": "`model` must be the model itself, but is wrapped in "
+        "FullyShardedDataParallel. Give its `.module`.",
+        "FSDPSequential": "`model` must have its parameters whole, but it is sharded by "
+        "`fully_shard`. Attach first, then shard.",
+    }
+    state = visionpe.state(visionpe.attach(net(), CoordConv(), size=(5, 7)))
+    verbs: list[Callable[[nn.Module], object]] = [
+        lambda model: visionpe.attach(model, CoordConv(), size=(5, 7)),
+        lambda model: visionpe.load(model, state),
+    ]
+    with one_process(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of one process, and without a GPU
+        mesh = init_device_mesh("cpu", (1,))
+        for model in (
+            nn.parallel.DistributedDataParallel(net()),
+            FullyShardedDataParallel(net(), device_id=torch.device("cpu")),
+            fully_shard(net(), mesh=mesh),
+        ):
+            assert isinstance(model, nn.Module)
+            before = [(name, type(m), sorted(vars(m))) for name, m in model.named_modules()]
+            for verb in verbs:
+                with pytest.raises(ValueError, match="`model` must") as error:
+                    verb(model)
+                assert str(error.value) == said[type(model).__name__]
+            assert [(name, type(m), sorted(vars(m))) for name, m in model.named_modules()] == before
+
+
+def test_a_list_of_encodings_is_attached_together_and_planned_together() -> None:
+    model, x = vit(depth=2).eval(), torch.randn(2, 3, 48, 80)
+    encodings: list[Attachable] = [bias, Rotary(), CoordConv()]
+    plans = visionpe.attach(model, encodings, size=(48, 80), dry_run=True)
+    assert [repr(plan) for plan in plans] == [
+        "<RelativeBias at 2 sites of VisionTransformer for 48 x 80>",
+        "<Rotary at 2 sites of VisionTransformer for 48 x 80>",
+        "<CoordConv at 1 sites of VisionTransformer for 48 x 80>",
+    ]
+    visionpe.attach(model, encodings, name=["a", "b", "c"], size=(48, 80))
+    assert [plan.name for plan in visionpe.status(model)] == ["a", "b", "c"]
+    other = vit(depth=2).eval()
+    other.load_state_dict(visionpe.detach(copy.deepcopy(model)).state_dict())
+    for encoding in encodings:
+        visionpe.attach(other, encoding, size=(48, 80))
+    assert torch.equal(model(x), other(x))
 
 
 def test_detaching_what_is_not_attached_is_refused() -> None:
@@ -335,19 +488,52 @@ def test_a_frame_is_not_kept_after_the_call_nor_after_a_failed_one() -> None:
     assert torch.equal(model.forward_head(model.forward_features(x)), wanted)
 
 
-def test_recomputed_layers_have_the_same_gradients_and_refuse_frames() -> None:
-    model, x = attached_vit(), torch.randn(2, 3, 48, 80)
-    model(x).square().sum().backward()
-    wanted = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_layers_computed_again_in_the_backward_pass_know_their_frame_and_size(
+    reentrant: bool,
+) -> None:
+    model: Any = vit(depth=2, dynamic_img_size=True).eval()
+    visionpe.attach(model, lambda site: RelativeBias(2, (12, 12)), size=(48, 80))
+    visionpe.attach(model, [RotaryDINOv3(), learned], size=(48, 80))
+    for parameter in model.get_submodule("visionpe").parameters():
+        nn.init.normal_(parameter)
+    whole = Frame.identity(96, 160)
+    x, y = torch.randn(2, 3, 48, 80), torch.randn(2, 3, 64, 48)
+
+    def gradients() -> dict[str, Tensor]:
+        model.zero_grad()
+        one = model(x, frame=whole.crop(0, 9, h=48, w=80))
+        two = model(y, frame=whole.crop(30, 50, h=64, w=48))
+        three = model(y)
+        (one.square().sum() + two.square().sum() + (one * three).sum()).backward()
+        return {k: p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}
+
+    wanted = gradients()
     model.set_grad_checkpointing(True)
-    model(x).square().sum().backward()
-    for name, parameter in model.named_parameters():
-        if name in wanted:
-            torch.testing.assert_close(parameter.grad, wanted[name], rtol=1e-4, atol=1e-5)
-    loss = model(x, frame=Frame.identity(96, 160).crop(0, 9, h=48, w=80)).square().sum()
-    with pytest.raises(AttachError, match="Turn gradient checkpointing off"):
-        loss.backward()
+    before = use_reentrant_ckpt()
+    set_reentrant_ckpt(reentrant)
+    try:
+        got = gradients()
+    finally:
+        set_reentrant_ckpt(before)
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(got[name], gradient, rtol=1e-4, atol=1e-5)
+    assert len(model.visionpe.caller.recorded) == 0  # gone with their graphs
+
+
+def test_a_frame_whose_call_cannot_be_told_is_refused_in_the_backward_pass() -> None:
+    model: Any = attached_vit()
+    model.set_grad_checkpointing(True)
+    seen: list[Tensor] = []
+    model.blocks[-1].register_forward_hook(lambda _, __, y: seen.append(y))
+    model(torch.randn(2, 3, 48, 80), frame=Frame.identity(48, 80))
+    with pytest.raises(AttachError) as error:  # the output is gone, and what it said of the call
+        seen[0].sum().backward()
+    assert str(error.value) == (
+        "A frame cannot reach layers that are computed again in this backward pass: 0 calls of "
+        "the model may have made them. Keep the model's output until then and call it from one "
+        "thread, turn gradient checkpointing off, or call the model without `frame`."
+    )
 
 
 def test_attention_that_runs_in_another_way_than_it_was_traced_is_refused() -> None:

@@ -2,14 +2,26 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from visionpe.attaching.calling import Caller
+from visionpe.attaching.decay import NoDecay
 from visionpe.attaching.plan import Plan
 
 CHILD = "visionpe"  # under which it is registered: the prefix of all keys that are added
+
+
+class Held(NamedTuple):
+    """An encoding by where it is registered: what stands there now acts, also a wrapper of it."""
+
+    group: nn.Module
+    key: str
+
+    def now(self) -> Any:
+        """The encoding."""
+        return self.group._modules[self.key]
 
 
 class Attached(nn.Module):
@@ -28,6 +40,7 @@ class Attached(nn.Module):
         self.caller = Caller()
         self.plans: dict[str, Plan] = {}
         self.removals: dict[str, list[Callable[[], None]]] = {}
+        self.decay = NoDecay(model, CHILD)
         self.takes_frame = "frame" in inspect.signature(model.forward).parameters
         self.handles = [
             model.register_forward_pre_hook(self.before, with_kwargs=True, prepend=True),
@@ -48,7 +61,7 @@ class Attached(nn.Module):
 
     def after(self, module: nn.Module, args: Any, output: Any) -> None:
         """The call is over, or has failed."""
-        self.caller.end()
+        self.caller.end(output)
 
     def drop(self, name: str) -> None:
         """Takes one encoding off."""
@@ -58,7 +71,8 @@ class Attached(nn.Module):
         del self._modules[name]
 
     def close(self) -> None:
-        """Takes the hooks off the model."""
+        """Takes off the model what was set on it."""
+        self.decay.leave()
         for handle in self.handles:
             handle.remove()
 

@@ -1,10 +1,12 @@
 """What one call of a model is given, on its way to the encodings attached to its modules."""
 
 from contextvars import ContextVar
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from visionpe.attaching.errors import AttachError
 from visionpe.encodings.base import require_batch
@@ -19,12 +21,14 @@ class Call(NamedTuple):
         size: `(h, w)` of its images in pixels; None: it was given something else.
         outer: the call within which it was made.
         caller: of the model whose call it is.
+        first: the number of the first node of its graph, as autograd counts them in a thread.
     """
 
     frame: Frame | None = None
     size: tuple[int, int] | None = None
     outer: Optional["Call"] = None
     caller: object = None
+    first: int = 0
 
 
 # Each thread, and each task of asyncio, has its own value.
@@ -32,15 +36,30 @@ _CALL: ContextVar[Call | None] = ContextVar("visionpe_call", default=None)
 _ALONE = Call()  # a part of a model, called by itself
 
 
+class Recorded:
+    """A call whose graph is alive: nodes `call.first` to `end` of it."""
+
+    def __init__(self, call: Call, end: int) -> None:
+        self.call = call
+        self.end = end
+
+
 class Caller:
     """Knows the call of one model that is running.
 
-    In the thread's context; while a graph is captured, which cannot write there, in itself.
+    In the thread's context; while a graph is captured, which cannot write there, in itself. Layers
+    that are computed again in the backward pass (checkpointing) find their call by the number of
+    the node of the graph that asks for them.
     """
 
     def __init__(self) -> None:
         self.captured: Call | None = None
         self.framed = False  # whether the model was ever given a frame
+        self.recorded: WeakSet[Recorded] = WeakSet()  # the graphs hold them
+
+    def __reduce__(self) -> Any:
+        """A copied model has not been called."""
+        return Caller, ()
 
     def begin(self, args: tuple[object, ...], frame: object) -> None:
         """A call of the model begins.
@@ -60,23 +79,35 @@ class Caller:
             self.captured = Call(frame, size)
             return
         self.framed = self.framed or frame is not None
-        _CALL.set(Call(frame, size, _CALL.get(), self))
+        first = torch._C._autograd._get_sequence_nr()
+        _CALL.set(Call(frame, size, _CALL.get(), self, first))
 
-    def end(self) -> None:
-        """The model's call is over, if it has begun."""
+    def end(self, output: object) -> None:
+        """The model's call is over, if it has begun.
+
+        Args:
+            output: of the model; None, if it failed.
+        """
         if torch.compiler.is_compiling():
             self.captured = None
             return
         call = _CALL.get()
-        if call is not None and call.caller is self:
-            _CALL.set(call.outer)
+        if call is None or call.caller is not self:
+            return
+        _CALL.set(call.outer)
+        nodes = [x.grad_fn for x in tree_leaves(output) if isinstance(x, Tensor) and x.grad_fn]
+        if nodes:
+            recorded = Recorded(call, torch._C._autograd._get_sequence_nr())
+            self.recorded.add(recorded)
+            for node in nodes:
+                metadata: Any = node.metadata
+                metadata["visionpe", id(self)] = recorded  # dies with the graph
 
     def current(self) -> Call:
-        """The call that is running.
+        """The call that is running, or whose layers are computed again in the backward pass.
 
         Raises:
-            AttachError: if a layer is computed again in the backward pass, where its frame is
-                unknown.
+            AttachError: if that call cannot be told.
         """
         if torch.compiler.is_compiling():
             return self.captured or _CALL.get() or _ALONE
@@ -84,9 +115,17 @@ class Caller:
         if call is not None:
             return call
         # As torch.utils.checkpoint does: a number if this thread is in a backward pass.
-        if self.framed and torch._C._current_graph_task_id() != -1:
+        if torch._C._current_graph_task_id() == -1:
+            return _ALONE
+        number = torch._C._current_autograd_node()._sequence_nr()
+        calls = [one.call for one in self.recorded if one.call.first <= number < one.end]
+        if len(calls) == 1:
+            return calls[0]
+        if self.framed:
             raise AttachError(
-                "A frame cannot reach layers that are computed again in the backward pass. "
-                "Turn gradient checkpointing off, or call the model without `frame`."
+                "A frame cannot reach layers that are computed again in this backward pass: "
+                f"{len(calls)} calls of the model may have made them. Keep the model's output "
+                "until then and call it from one thread, turn gradient checkpointing off, or call "
+                "the model without `frame`."
             )
         return _ALONE

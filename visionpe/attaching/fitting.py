@@ -10,7 +10,7 @@ from visionpe.attaching.errors import AttachError
 from visionpe.attaching.ground import Ground, Size
 from visionpe.attaching.in_convs import CoordTerm
 from visionpe.attaching.in_maps import InMap
-from visionpe.attaching.scores import Acting, turn
+from visionpe.attaching.scores import Acting, bias_of, turn
 from visionpe.encodings.attention import AttentionEncoding
 from visionpe.encodings.base import MapEncoding
 from visionpe.tracing.sites import Site
@@ -60,17 +60,29 @@ def _misfit(encoding: nn.Module, site: Site, size: Size) -> str | None:
     return None
 
 
-def _try_attention(encoding: AttentionEncoding, site: Site, size: Size) -> None:
+def looks_at_places_only(encoding: AttentionEncoding, site: Site, size: Size) -> bool:
+    """Whether the bias of an encoding is a function of the places, not of queries and keys."""
+    one = deepcopy(encoding).to("cpu", torch.float32)
+    bias = _try_attention(one, site, size, torch.nan)  # 0 * NaN is NaN: a zero table tells, too
+    return bias is None or not bool(bias.isnan().any())
+
+
+def _try_attention(
+    encoding: AttentionEncoding, site: Site, size: Size, value: float = 0.0
+) -> Tensor | None:
+    """The bias for queries and keys of one value."""
     assert site.queries is not None
     assert site.keys is not None
     windows = max(len(p.positions) for p in (site.queries, site.keys))
 
-    def zeros(tokens: int) -> Tensor:
-        return torch.zeros(windows, site.heads or 1, tokens, site.head_dim or 1)
+    def constant(tokens: int) -> Tensor:
+        return torch.full((windows, site.heads or 1, tokens, site.head_dim or 1), value)
 
     with torch.no_grad():
-        q, k = zeros(site.queries.tokens), zeros(site.keys.tokens)
-        turned = turn(q, k, [Acting(encoding, Ground(site, size))], Call(), 1.0)
+        q, k = constant(site.queries.tokens), constant(site.keys.tokens)
+        acting = [Acting(encoding, Ground(site, size))]
+        turned = turn(q, k, acting, Call())
         if encoding.acts_on_values:
             weights = q.new_zeros(*q.shape[:-1], k.shape[-2])
             encoding.values(weights, *turned.placed[0][1:])
+        return bias_of(turned, acting, Call(), 1.0)

@@ -1,8 +1,9 @@
 """The places of a site's tokens, at the size and the frame of a call."""
 
 import math
+from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -13,23 +14,39 @@ from visionpe.attaching.errors import AttachError
 from visionpe.frame import Frame
 from visionpe.places import Places
 from visionpe.tracing.lattices import Lattice
+from visionpe.tracing.making import row_by_row
 from visionpe.tracing.sites import Site
 
 Size = tuple[int, int]
 
 
-class Ground(NamedTuple):
-    """A site of attention, as it was traced for images of one size."""
+@final
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """A site of attention, as it was traced for images of one size.
+
+    Attributes:
+        lattices: of queries and keys, where these are its cells row by row, so that their places
+            follow for images of another size; else None.
+    """
 
     site: Site
     size: Size
+    lattices: tuple[Lattice | None, Lattice | None] = field(init=False)
 
-    def places(self, call: Call, n: int, m: int, batch: int, like: Tensor) -> tuple[Places, Places]:
+    def __post_init__(self) -> None:
+        pairs = ((self.site.queries, self.site.lattice), (self.site.keys, self.site.key_lattice))
+        object.__setattr__(self, "lattices", tuple(_followed(*pair) for pair in pairs))
+
+    def places(
+        self, call: Call, n: int, m: int, like: Tensor, batch: int | None = None
+    ) -> tuple[Places, Places]:
         """Where `n` queries and `m` keys sit in a call.
 
         Args:
-            batch: of queries `b heads n d`: samples times windows, the samples slowest.
             like: its device is where they are made.
+            batch: of queries `b heads n d`: samples times windows, the samples slowest; without
+                it, the places of each window are given once.
 
         Raises:
             AttachError: if places of so many tokens are not known for images of this size.
@@ -38,32 +55,18 @@ class Ground(NamedTuple):
         assert queries is not None
         assert keys is not None
         return (
-            self._of(queries, self.site.lattice, n, call, batch, like),
-            self._of(keys, self.site.key_lattice, m, call, batch, like),
+            self._of(queries, self.lattices[0], n, call, like, batch),
+            self._of(keys, self.lattices[1], m, call, like, batch),
         )
 
-    def _of(
-        self, traced: Places, lattice: Lattice | None, n: int, call: Call, batch: int, like: Tensor
-    ) -> Places:
-        points, extent = self._view(traced, lattice, n, call)
-        points, extent = points.to(like.device), extent.to(like.device)
-        if call.frame is not None:
-            points, extent = framed(points, extent, call.frame)  # *b w n 2, *b 2
-        if points.shape[-3] == 1:
-            points = points.squeeze(-3)  # *b n 2
-        else:
-            extent = extent[..., None, :].expand(*points.shape[:-2], 2)
-            points, extent = (t.reshape(-1, *t.shape[s:]) for t, s in ((points, -2), (extent, -1)))
-        if points.dim() == 3 and points.shape[0] not in (1, batch):
-            windowed = len(traced.positions) > 1
-            points, extent = (self._spread(t, batch, windowed) for t in (points, extent))
-        shape = None
-        if points.dim() == 2 and call.frame is None:
-            shape = _shape(traced, lattice, self.site.lattice, n)
-        return Places(points, extent, traced.prefix, traced.suffix, shape)
+    def spread(self, x: Tensor, batch: int, *, windowed: bool = True) -> Tensor:
+        """One row for each sample and window, of one for each window, or for each sample.
 
-    def _spread(self, x: Tensor, batch: int, windowed: bool) -> Tensor:
-        """One row for each sample and window, of one for each sample, or for each window."""
+        Raises:
+            AttachError: if `batch` is no multiple of the rows.
+        """
+        if x.shape[0] in (1, batch):
+            return x
         more = batch // x.shape[0]
         if more * x.shape[0] != batch:
             raise AttachError(
@@ -74,19 +77,43 @@ class Ground(NamedTuple):
             return x.repeat(more, *[1] * (x.dim() - 1))
         return x.repeat_interleave(more, 0)
 
+    def _of(
+        self,
+        traced: Places,
+        lattice: Lattice | None,
+        n: int,
+        call: Call,
+        like: Tensor,
+        batch: int | None,
+    ) -> Places:
+        points, extent, shape = self._view(traced, lattice, n, call)
+        points, extent = points.to(like.device), extent.to(like.device)
+        if call.frame is not None:
+            points, extent = framed(points, extent, call.frame)  # *b w n 2, *b 2
+            shape = None
+        if points.shape[-3] == 1:
+            points = points.squeeze(-3)  # *b n 2
+        else:
+            extent = extent[..., None, :].expand(*points.shape[:-2], 2)
+            points, extent = (t.reshape(-1, *t.shape[s:]) for t, s in ((points, -2), (extent, -1)))
+        if points.dim() == 3 and batch is not None:
+            windowed = len(traced.positions) > 1
+            points, extent = (self.spread(t, batch, windowed=windowed) for t in (points, extent))
+        return Places(points, extent, traced.prefix, traced.suffix, shape)
+
     def _view(
         self, traced: Places, lattice: Lattice | None, n: int, call: Call
-    ) -> tuple[Tensor, Tensor]:
-        """`windows n 2` and `2`: positions in the view, in its cells, and its size in cells."""
-        if call.size in (None, self.size):
+    ) -> tuple[Tensor, Tensor, Size | None]:
+        """Positions in the view, in its cells, `windows n 2`; its size in cells; `Places.shape`."""
+        if call.size is None or _same(call.size, self.size):
             if n != traced.tokens:
                 raise AttachError(
                     f"`{self.site.module}` was traced with {traced.tokens} tokens, for images of "
                     f"{_by(self.size)} pixels, but has {n}. {_again(call.size)}"
                 )
-            return traced.positions, traced.extent[0]
+            return traced.positions, traced.extent[0], traced.shape
         cell = self.site.lattice
-        if cell is None or lattice is None or traced.shape != (lattice.h, lattice.w):
+        if cell is None or lattice is None:
             raise AttachError(
                 f"`{self.site.module}` attends in windows or between irregular places, which are "
                 f"known for images of {_by(self.size)} pixels only, but these have "
@@ -98,8 +125,15 @@ class Ground(NamedTuple):
             (torch.arange(count) * lattice.spacing[i] + lattice.offset[i]) / cell.spacing[i] - 0.5
             for i, count in enumerate((h, w))
         )
-        extent = torch.tensor([s / c for s, c in zip(call.size, cell.spacing, strict=True)])
-        return torch.cartesian_prod(rows, columns).view(1, -1, 2), extent
+        extent = torch.stack(
+            [torch.full((), s / c) for s, c in zip(call.size, cell.spacing, strict=True)]
+        )
+        one_apart = all(
+            own == unit or count == 1  # in this order: a count may be open
+            for count, own, unit in zip((h, w), lattice.spacing, cell.spacing, strict=True)
+        )
+        points = torch.cartesian_prod(rows, columns).view(1, -1, 2)
+        return points, extent, (h, w) if one_apart else None
 
 
 def cells_at(module: str, lattice: Lattice, n: int, size: Size, call: Call) -> tuple[int, int]:
@@ -115,9 +149,13 @@ def cells_at(module: str, lattice: Lattice, n: int, size: Size, call: Call) -> t
         AttachError: if no such map has `n` cells.
     """
     known = (lattice.h, lattice.w)
-    if call.size in (None, size):
+    if call.size is None or _same(call.size, size):
         if n == math.prod(known):
             return known
+    elif _is_open(call.size):
+        h, w = _open_cells(lattice, size, call.size)
+        torch._check(h * w == n)
+        return h, w
     else:
         exact = [s / c for s, c in zip(call.size, lattice.spacing, strict=True)]
         counts = [
@@ -132,6 +170,27 @@ def cells_at(module: str, lattice: Lattice, n: int, size: Size, call: Call) -> t
         f"`{module}` was traced with a map of {_by(known)} cells, for images of {_by(size)} "
         f"pixels, but has {n} cells. {_again(call.size)}"
     )
+
+
+def _is_open(size: Size) -> bool:
+    """Whether a graph is captured for images of any size."""
+    return any(isinstance(n, torch.SymInt) for n in size)
+
+
+def _same(a: Size, b: Size) -> bool:
+    """Whether two sizes are the same; an open one is none in particular."""
+    return not _is_open(a) and a == b
+
+
+def _open_cells(lattice: Lattice, traced: Size, size: Size) -> tuple[int, int]:
+    """Rows and columns at an open size, rounded as they were at the traced one."""
+    counts = []
+    for n, known, before, step in zip(
+        size, (lattice.h, lattice.w), traced, lattice.spacing, strict=True
+    ):
+        cell = round(step)
+        counts.append(n // cell if known == before // cell else -(-n // cell))
+    return counts[0], counts[1]
 
 
 def framed(
@@ -154,17 +213,11 @@ def framed(
     return moved / cell[..., None, None, :] - 0.5, whole / cell
 
 
-def _shape(
-    traced: Places, lattice: Lattice | None, cell: Lattice | None, n: int
-) -> tuple[int, int] | None:
-    """Rows and columns where cells are one apart, row by row, as `Places.shape` promises."""
-    if lattice is None or cell is None or traced.shape != (lattice.h, lattice.w):
+def _followed(traced: Places | None, lattice: Lattice | None) -> Lattice | None:
+    """The lattice, if the tokens are its cells row by row."""
+    if traced is None or lattice is None or len(traced.positions) > 1:
         return None
-    one_apart = all(
-        count == 1 or own == unit
-        for count, own, unit in zip(traced.shape, lattice.spacing, cell.spacing, strict=True)
-    )
-    return traced.shape if one_apart and n == traced.tokens else None
+    return lattice if row_by_row(traced.positions) == (lattice.h, lattice.w) else None
 
 
 def _distance(a: float, b: float) -> float:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from visionpe.attaching.calling import Call
 from visionpe.attaching.errors import AttachError
 from visionpe.attaching.heads import Heads
 from visionpe.attaching.mha import multi_head
-from visionpe.attaching.scores import Acting, Turned, add_values, attention, turn
+from visionpe.attaching.products import FOLLOWED, Operands, factor
+from visionpe.attaching.scores import Acting, Turned, add_values, attention, bias_of, turn
 from visionpe.tracing.calls import PRODUCTS
 
 _CALLS = {
@@ -30,6 +32,21 @@ class Point(NamedTuple):
     number: int
     product: int | None
     heads: Heads
+
+
+@dataclass
+class Logits:
+    """Logits on their way from the product that made them to their softmax.
+
+    Attributes:
+        turned: queries and keys of the product.
+        tensor: what has become of the product so far.
+        scale: what it was multiplied by.
+    """
+
+    turned: Turned
+    tensor: Tensor
+    scale: float | Tensor
 
 
 class InAttention:
@@ -62,7 +79,9 @@ class InAttention:
         points: dict[Point, list[Acting]] = {}
         for pairs in self.acting.values():
             for point, acting in pairs:
-                points.setdefault(point, []).append(acting)
+                held = acting.held
+                now = acting if held is None else acting._replace(encoding=held.now())
+                points.setdefault(point, []).append(now)
         meeting = Meeting(points, self.attached.caller.current())
         with meeting:
             result = own(*args, **kwargs)
@@ -78,7 +97,7 @@ class Meeting(TorchFunctionMode):
         self.points = points
         self.call = call
         self.counts: Counter[str] = Counter()
-        self.waiting: dict[Point, Turned] = {}  # logits made, softmax to come
+        self.waiting: dict[Point, Logits] = {}  # logits made, softmax to come
         self.weighed: dict[Point, Turned] = {}  # weights made, product with the values to come
         self.open = set(points)
 
@@ -91,7 +110,10 @@ class Meeting(TorchFunctionMode):
         if name in PRODUCTS:
             return self._product(name, func, args, kwargs)
         if name not in _CALLS:
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            if name in FOLLOWED:
+                self._follow(name, args, result)
+            return result
         kind = _CALLS[name]
         number = self._count(kind)
         for point, acting in self.points.items():
@@ -157,27 +179,37 @@ class Meeting(TorchFunctionMode):
         q, k = operands.a, operands.b.mT
         k = k.expand(*lead, *k.shape[-2:])
         split_q, split_k = point.heads.split(q), point.heads.split(k)
-        turned = turn(split_q, split_k, acting, self.call, 1.0)
-        self.waiting[point] = turned
-        if turned.q is split_q and turned.k is split_k:
-            return func(*args, **kwargs)
-        a = point.heads.join(turned.q, lead)
-        b = point.heads.join(turned.k, lead).mT
-        return func(*operands.back(a, b), **kwargs)
+        turned = turn(split_q, split_k, acting, self.call)
+        if turned.q is not split_q or turned.k is not split_k:
+            a = point.heads.join(turned.q, lead)
+            b = point.heads.join(turned.k, lead).mT
+            args = operands.back(a, b)
+        made = func(*args, **kwargs)
+        self.waiting[point] = Logits(turned, made, float(kwargs.get("alpha", 1.0)))
+        return made
+
+    def _follow(self, name: str, args: Any, result: Any) -> None:
+        """Logits between their product and their softmax: what they are multiplied by."""
+        for point, logits in self.waiting.items():
+            if isinstance(result, Tensor) and any(each is logits.tensor for each in args):
+                logits.scale = logits.scale * factor(name, args, logits.tensor, point.heads)
+                logits.tensor = result
 
     def _softmax(self, point: Point, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         logits = args[0] if args else kwargs["input"]
         dim = args[1] if len(args) > 1 else kwargs.get("dim", -1)
-        turned = self.waiting.pop(point)
-        site = self.points[point][0].ground.site
+        waiting = self.waiting.pop(point)
+        turned, acting = waiting.turned, self.points[point]
+        site = acting[0].ground.site
         if dim not in (-1, logits.dim() - 1):
             raise AttachError(
                 f"`{site.module}` holds its logits with the queries last, which encodings cannot "
                 "act on yet. Attach elsewhere: `at=`."
             )
-        if turned.bias is not None:
+        bias = bias_of(turned, acting, self.call, waiting.scale)
+        if bias is not None:
             lead = logits.shape[:-2]
-            bias = turned.bias.to(logits.dtype)
+            bias = bias.to(logits.dtype)
             if logits.dim() != 4 or point.heads.axis != -3:
                 bias = bias.expand(turned.q.shape[0], -1, -1, -1)
                 bias = point.heads.join(bias, lead)
@@ -189,39 +221,3 @@ class Meeting(TorchFunctionMode):
         if any(encoding.acts_on_values for encoding, _, _ in turned.placed):
             self.weighed[point] = turned
         return func(*args, **kwargs)
-
-
-class Operands(NamedTuple):
-    """The two factors of a product, among the arguments of its function."""
-
-    a: Tensor
-    b: Tensor
-    args: tuple[Any, ...]
-    at: tuple[int, int]
-
-    @staticmethod
-    def of(name: str, args: tuple[Any, ...]) -> "Operands | None":
-        """The queries and the keys, transposed; None: they cannot be told."""
-        if name == "einsum":
-            equation = args[0] if isinstance(args[0], str) else ""
-            left, _, result = equation.replace(" ", "").partition("->")
-            terms = left.split(",")
-            # Both with the width last, or the keys transposed already.
-            if len(args) != 3 or len(terms) != 2 or len(result) < 2:
-                return None
-            a, b, n, m = *terms, result[-2], result[-1]
-            if a[-2:-1] != n or b[:-2] != a[:-2] or a[:-2] != result[:-2]:
-                return None
-            if b[-2:] == m + a[-1]:
-                return Operands(args[1], args[2].mT, args, (1, -2))
-            return Operands(args[1], args[2], args, (1, 2)) if b[-2:] == a[-1] + m else None
-        at = {"__rmatmul__": (1, 0), "baddbmm": (1, 2)}.get(name, (0, 1))
-        if len(args) <= max(at):
-            return None
-        return Operands(args[at[0]], args[at[1]], args, at)
-
-    def back(self, a: Tensor, b: Tensor) -> list[Any]:
-        """The arguments, with other factors."""
-        args = list(self.args)
-        args[self.at[0]], args[abs(self.at[1])] = a, b.mT if self.at[1] < 0 else b
-        return args

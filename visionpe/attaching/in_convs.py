@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from visionpe.attaching.attached import Attached
+from visionpe.attaching.attached import Attached, Held
 from visionpe.encodings._convolve import Geometry
 from visionpe.encodings._coordterm import add_term
 from visionpe.encodings._coordweight import coordinate_kernel
@@ -115,8 +115,8 @@ class CoordTerm(nn.Module):
 class InConv:
     """A forward hook that adds the coordinate term of a convolution."""
 
-    def __init__(self, term: CoordTerm, attached: Attached) -> None:
-        self.term = term
+    def __init__(self, held: Held, attached: Attached) -> None:
+        self.held = held
         self.attached = attached
 
     def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class InConv:
         if not self.attached.active:
             return output
         x = args[0]
-        result: Tensor = self.term(
+        result: Tensor = self.held.now()(
             output, x.shape[-2], x.shape[-1], self.attached.caller.current().frame
         )
         return result

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from visionpe.attaching.attached import Attached
+from visionpe.attaching.attached import Attached, Held
 from visionpe.attaching.calling import Call
 from visionpe.attaching.ground import Size, cells_at
 from visionpe.encodings.base import MapEncoding, PointEncoding
@@ -18,12 +18,18 @@ class InMap:
     """A forward hook that puts an encoding on the first tensor that a module returns."""
 
     def __init__(
-        self, encoding: MapEncoding, site: Site, size: Size, attached: Attached | None = None
+        self, encoding: MapEncoding | Held, site: Site, size: Size, attached: Attached | None = None
     ) -> None:
-        self.encoding = encoding
+        self.held = encoding
         self.site = site
         self.size = size
         self.attached = attached
+
+    @property
+    def encoding(self) -> MapEncoding:
+        """What acts."""
+        found: MapEncoding = self.held.now() if isinstance(self.held, Held) else self.held
+        return found
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
         """The output, encoded."""

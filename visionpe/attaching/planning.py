@@ -41,7 +41,7 @@ def make_plan(
     for site in _one_each(sites):
         made = entries[0].encoding if share and entries else _made(encoding, site, model, kind)
         require_fit(made, site, size)
-        _place(made, model, site)
+        place(made, model, site)
         entries.append(Entry(site, made))
     if name is None:
         first = entries[0].encoding
@@ -98,7 +98,7 @@ def _made(
     return made
 
 
-def _place(encoding: nn.Module, model: nn.Module, site: Site) -> None:
+def place(encoding: nn.Module, model: nn.Module, site: Site) -> None:
     """Puts an encoding on the device, in the dtype and in the mode of what it is attached to."""
     module = model.get_submodule(site.module)
     tensors = [*module.parameters(), *model.parameters()]

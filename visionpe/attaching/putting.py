@@ -5,7 +5,8 @@ from functools import partial
 
 from torch import nn
 
-from visionpe.attaching.attached import CHILD, Attached, attached_to
+from visionpe.attaching.attached import CHILD, Attached, Held, attached_to
+from visionpe.attaching.fitting import looks_at_places_only
 from visionpe.attaching.ground import Ground
 from visionpe.attaching.heads import Heads
 from visionpe.attaching.in_attention import InAttention, Point
@@ -34,21 +35,22 @@ def put(model: nn.Module, plan: Plan, share: bool) -> None:
     removals: list[Callable[[], None]] = []
     attached.removals[plan.name] = removals
     for entry in plan.entries:
-        if not (share and group._modules):
-            group._modules["shared" if share else _key(entry.site)] = entry.encoding
+        held = Held(group, "shared" if share else _key(entry.site, group))
+        if held.key not in group._modules:
+            group._modules[held.key] = entry.encoding
         module = model.get_submodule(entry.site.module)
         if isinstance(entry.encoding, AttentionEncoding):
-            removals.append(_put_inside(module, attached, plan, entry))
+            removals.append(_put_inside(module, attached, plan, entry, held))
         elif isinstance(entry.encoding, CoordTerm):
-            hook = module.register_forward_hook(InConv(entry.encoding, attached))
+            hook = module.register_forward_hook(InConv(held, attached))
             removals.append(hook.remove)
         elif isinstance(entry.encoding, MapEncoding):
-            act = InMap(entry.encoding, entry.site, plan.size, attached)
+            act = InMap(held, entry.site, plan.size, attached)
             removals.append(module.register_forward_hook(act).remove)
 
 
 def _put_inside(
-    module: nn.Module, attached: Attached, plan: Plan, entry: Entry
+    module: nn.Module, attached: Attached, plan: Plan, entry: Entry, held: Held
 ) -> Callable[[], None]:
     own = getattr(vars(module).get("forward"), "__self__", None)
     inside = own if isinstance(own, InAttention) else InAttention(module, attached)
@@ -58,12 +60,13 @@ def _put_inside(
     mha = site.call == "mha"  # opened, its queries are `b heads n d`
     heads = Heads(site.heads or 1, -3 if mha else site.head_axis, 4 if mha else len(site.shape) + 1)
     point = Point(site.call, site.number, site.product, heads)
-    inside.acting.setdefault(plan.name, []).append(
-        (point, Acting(entry.encoding, Ground(site, plan.size)))
-    )
+    of_places = looks_at_places_only(entry.encoding, site, plan.size)
+    acting = Acting(entry.encoding, Ground(site, plan.size), of_places, held)
+    inside.acting.setdefault(plan.name, []).append((point, acting))
     return partial(inside.leave, plan.name)
 
 
-def _key(site: Site) -> str:
-    """A site's module as one part of a key."""
-    return (site.module.replace(".", "-") or "model") + (f"-{site.number}" if site.number else "")
+def _key(site: Site, group: nn.Module) -> str:
+    """A site's module as one part of a key; with its call, if it calls attention in two ways."""
+    key = (site.module.replace(".", "-") or "model") + (f"-{site.number}" if site.number else "")
+    return f"{key}-{site.call}" if key in group._modules else key

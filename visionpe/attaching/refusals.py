@@ -1,9 +1,13 @@
 """What `attach` and `detach` refuse, and what they read from a model."""
 
+import inspect
+from collections.abc import Mapping, Sequence
+
 from torch import nn
 
 from visionpe.attaching.attached import CHILD, Attached, attached_to
 from visionpe.attaching.in_convs import CoordConv
+from visionpe.attaching.plan import Plan
 from visionpe.attaching.planning import Encoding
 
 
@@ -70,15 +74,65 @@ def require_alone(model: nn.Module) -> None:
             )
 
 
-def require_new(attached: Attached | None, name: str) -> None:
+def require_unsharded(model: nn.Module) -> None:
+    """Refuses a model whose parameters `fully_shard` has dealt out."""
+    for name, module in model.named_modules():
+        if "FSDPModule" in (base.__name__ for base in type(module).__mro__):
+            where = f"`{name}`" if name else "it"
+            raise ValueError(
+                f"`model` must have its parameters whole, but {where} is sharded by `fully_shard`. "
+                "Attach first, then shard."
+            )
+
+
+def require_one_image(model: nn.Module) -> None:
+    """Refuses a model whose forward needs more than a batch of images."""
+    needed = [
+        parameter.name
+        for parameter in inspect.signature(model.forward).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    ]
+    if len(needed) > 1:
+        raise ValueError(
+            f"`model` must take one batch of images, but {type(model).__name__} also needs "
+            f"{', '.join(f'`{name}`' for name in needed[1:])}. Attach to the part of it that looks "
+            "at images."
+        )
+
+
+def require_names(
+    name: str | Sequence[str] | None, count: int, *, several: bool
+) -> list[str] | list[None]:
+    """One name, or None, for each encoding."""
+    if name is None:
+        return [None] * count
+    if not several and isinstance(name, str):
+        return [name]
+    names = [] if isinstance(name, str) else list(name)
+    if not several or len(names) != count or not count:
+        what = f"a list of {count} names" if several else "a name"
+        raise ValueError(f"`name` must be {what}, as `encoding` is, but is {name!r}.")
+    return names
+
+
+def is_name(name: str) -> bool:
+    """Whether a module can be registered under it, beside what every module has.
+
+    >>> is_name("my-bias"), is_name("a.b"), is_name("forward")
+    (True, False, False)
+    """
+    return bool(name) and "." not in name and not hasattr(nn.Module(), name)
+
+
+def require_new(plans: Mapping[str, Plan], name: str) -> None:
     """Refuses a name that is taken, or none."""
-    if not name or "." in name or hasattr(nn.Module(), name):
+    if not is_name(name):
         raise ValueError(f"`name` must be a name without dots, no method's, but is {name!r}.")
-    if attached is not None and name in attached.plans:
-        plan = attached.plans[name]
+    if name in plans:
         raise ValueError(
             f"`encoding` must be attached once under one name, but {name!r} is attached to "
-            f"{len(plan.entries)} sites already. Detach it first, or give another `name`."
+            f"{len(plans[name].entries)} sites already. Detach it first, or give another `name`."
         )
 
 

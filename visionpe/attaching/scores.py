@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from visionpe.attaching.attached import Held
 from visionpe.attaching.calling import Call
 from visionpe.attaching.errors import AttachError
 from visionpe.attaching.ground import Ground
@@ -17,24 +18,31 @@ from visionpe.places import Places
 
 
 class Acting(NamedTuple):
-    """An encoding, and the site at which it acts."""
+    """An encoding, and the site at which it acts.
+
+    Attributes:
+        of_places: whether its bias looks at places alone, not at queries and keys.
+        held: where the encoding is registered.
+    """
 
     encoding: AttentionEncoding
     ground: Ground
+    of_places: bool = False
+    held: Held | None = None
 
 
 class Turned(NamedTuple):
-    """Queries and keys after the encodings, and what they add to the logits.
+    """Queries and keys as they came, and after the encodings.
 
     Attributes:
-        q, k: `b heads n d`.
-        bias: `#b heads n m`, or None.
+        own_q, own_k, q, k: `b heads n d`.
         placed: the encodings, with the places of queries and keys.
     """
 
+    own_q: Tensor
+    own_k: Tensor
     q: Tensor
     k: Tensor
-    bias: Tensor | None
     placed: list[tuple[AttentionEncoding, Places, Places]]
 
 
@@ -43,17 +51,50 @@ def turn(
     k: Float[Tensor, "b heads m d"],
     acting: Sequence[Acting],
     call: Call,
-    scale: float,
 ) -> Turned:
-    """Queries, keys and logits with all encodings, in order."""
-    turned_q, turned_k, bias, placed = q, k, None, []
-    for encoding, ground in acting:
-        at = ground.places(call, q.shape[-2], k.shape[-2], q.shape[0], q)
+    """Queries and keys with all encodings, in order."""
+    turned_q, turned_k, placed = q, k, []
+    for encoding, ground, *_ in acting:
+        at = ground.places(call, q.shape[-2], k.shape[-2], q, q.shape[0])
         turned_q, turned_k = encoding.rotate(turned_q, turned_k, *at)
-        more = encoding.bias(q, k, *at, scale)
-        bias = more if bias is None else bias if more is None else bias + more
         placed.append((encoding, *at))
-    return Turned(turned_q, turned_k, bias, placed)
+    return Turned(q, k, turned_q, turned_k, placed)
+
+
+def bias_of(
+    turned: Turned, acting: Sequence[Acting], call: Call, scale: float | Tensor
+) -> Float[Tensor, "#b heads n m"] | None:
+    """What all encodings add to the logits.
+
+    Args:
+        scale: of the logits; a number, one that is computed, or one for each head, `heads 1 1`.
+    """
+    q, k = turned.own_q, turned.own_k
+    total = None
+    for one, (_, *at) in zip(acting, turned.placed, strict=True):
+        windows = one.ground.site.windows
+        if one.of_places and call.frame is None and windows > 1:
+            # Once for each window; samples have the same.
+            once = one.ground.places(call, q.shape[-2], k.shape[-2], q)
+            bias = _scaled(one, q[:windows], k[:windows], once, scale)
+            bias = None if bias is None else one.ground.spread(bias, q.shape[0])
+        else:
+            bias = _scaled(one, q, k, (at[0], at[1]), scale)
+        total = bias if total is None else total if bias is None else total + bias
+    return total
+
+
+def _scaled(
+    one: Acting, q: Tensor, k: Tensor, at: tuple[Places, Places], scale: float | Tensor
+) -> Tensor | None:
+    """The bias of one encoding; it has a part that is scaled, and one that is not."""
+    if not isinstance(scale, Tensor):
+        return one.encoding.bias(q, k, *at, scale)
+    whole = one.encoding.bias(q, k, *at, 1.0)
+    plain = whole if one.of_places else one.encoding.bias(q, k, *at, 0.0)
+    if whole is plain or whole is None or plain is None:
+        return whole
+    return plain + scale.to(whole.dtype) * (whole - plain)
 
 
 def add_values(
@@ -100,12 +141,13 @@ def attention(
     key, value = (t.expand(*lead, *t.shape[-2:]) for t in (key, value))
     q, k, v = (heads.split(t) for t in (query, key, value))
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    turned = turn(q, k, acting, call, scale)
+    turned = turn(q, k, acting, call)
+    bias = bias_of(turned, acting, call, scale)
     mask = None if attn_mask is None else _split_mask(heads, attn_mask, query, key)
     if is_causal:
         mask = q.new_ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
-    mask = _join(turned.bias, mask)
-    if weights_too or any(encoding.acts_on_values for encoding, _ in acting):
+    mask = _join(bias, mask)
+    if weights_too or any(each.encoding.acts_on_values for each in acting):
         logits = scale * (turned.q @ turned.k.mT)
         if mask is not None and mask.dtype == torch.bool:
             logits = logits.masked_fill(~mask, -torch.inf)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from visionpe.places import Places
@@ -13,6 +14,8 @@ from visionpe.tracing.lattices import Lattice, fit
 from visionpe.tracing.layouts import layout
 from visionpe.tracing.rules_product import Convolved
 from visionpe.tracing.sites import Kind, Site
+
+_CLOSE = 1e-3  # cells: places of logits are rounded
 
 
 class Output(NamedTuple):
@@ -103,7 +106,7 @@ def attention_site(y: Attended, x: Attended, extent: tuple[int, int]) -> Site | 
         prefix=first.prefix if first else 0,
         suffix=first.suffix if first else 0,
         windows=len(points[0]),
-        window=first.shape if first else None,
+        window=row_by_row(first.positions) if first else None,
         call=y.call,
         number=y.number,
         product=y.product,
@@ -166,7 +169,7 @@ def _places(points: Tensor, cell: tuple[float, float], extent: tuple[int, int]) 
     size = points.new_tensor(cell)
     placed = (points[:, prefix : points.shape[1] - suffix] / size - 0.5).float()
     whole = (points.new_tensor(extent) / size).float().expand(len(points), 2)
-    return Places(placed, whole, prefix, suffix, _upright(placed))
+    return Places(placed, whole, prefix, suffix, _one_apart(placed))
 
 
 def _ends(lost: Tensor) -> tuple[int, int] | None:
@@ -180,8 +183,12 @@ def _ends(lost: Tensor) -> tuple[int, int] | None:
     return (first, lost.shape[1] - 1 - last) if kept.numel() == last + 1 - first else None
 
 
-def _upright(points: Tensor) -> tuple[int, int] | None:
-    """Rows and columns of windows that all go row by row; None: they do not."""
+def row_by_row(points: Float[Tensor, "windows n 2"]) -> tuple[int, int] | None:
+    """Rows and columns of windows whose cells all go row by row; None: they do not.
+
+    >>> row_by_row(torch.tensor([[[0.0, 0.0], [0.0, 8.0], [4.0, 0.0], [4.0, 8.0]]]))
+    (2, 2)
+    """
     y = points[..., 0]
     n = points.shape[1]
     step = (y[0, 1:] != y[0, :-1]).nonzero()
@@ -192,6 +199,16 @@ def _upright(points: Tensor) -> tuple[int, int] | None:
     same_y = bool((block[..., 0] == block[:, :, :1, 0]).all())
     same_x = bool((block[..., 1] == block[:, :1, :, 1]).all())
     return (n // w, w) if same_y and same_x else None
+
+
+def _one_apart(points: Float[Tensor, "windows n 2"]) -> tuple[int, int] | None:
+    """What `Places.shape` promises: one map, row by row, its cells one apart."""
+    shape = row_by_row(points) if len(points) == 1 else None
+    if shape is None:
+        return None
+    cells = points[0].unflatten(0, shape)
+    steps = torch.cat([cells[:, 0, 0].diff(), cells[0, :, 1].diff()])
+    return shape if bool(((steps - 1).abs() < _CLOSE).all()) else None
 
 
 def squashed(module: str, output: Tensor) -> Output:

@@ -1,0 +1,1 @@
+"""Baking coordinates into constants for one size: `visionpe.fold`."""
