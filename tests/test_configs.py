@@ -1,23 +1,90 @@
 """Every configuration runs through the real command line, and says what to expect of it."""
 
+import shlex
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trees
 import yaml
 
 from visionpe.__main__ import main
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+CONFIGS = sorted(  # those of `fit`
+    path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "sweeps"
+)
+STEP = ("--trainer.fast_dev_run", "1")
+# Smaller, for the tests: the same classes and keys.
+FOLDER = "--data.batch_size 2 --data.num_workers 0 --data.image_size [32,32] "
+FOLDER += "--data.augment.image_size [32,32] --model.backbone_args.depth 1"
+SMALLER = {
+    "cifar10_resnet18": "--data.batch_size 4 --data.eval_batch_size 4",
+    "cifar10_vit": "--data.batch_size 4 --data.eval_batch_size 4",
+    "cifar100_convnet": "--data.batch_size 4 --data.eval_batch_size 4",
+    "fashion_mnist": "--data.batch_size 4 --data.eval_batch_size 4",
+    "image_folder": FOLDER,
+    "finetune_timm": f"{FOLDER} --model.pretrained false",
+    "network": "--data.train 8 --data.test 4 --data.batch_size 4",
+    "posenet": "--data.train 8 --data.test 4 --data.batch_size 4",
+}
+Places = Callable[[Path], list[str]]
+
+
+@pytest.fixture
+def places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Places:
+    """The words that say where a configuration finds a tiny data set in its real format."""
+    make = {
+        "CIFAR10": partial(trees.cifar, monkeypatch=monkeypatch),
+        "CIFAR100": partial(trees.cifar, monkeypatch=monkeypatch, classes=100),
+        "FashionMNIST": trees.fashion_mnist,
+        "ImageFolder": trees.image_folder,
+    }
+
+    def words(config: Path) -> list[str]:
+        data = yaml.safe_load(config.read_text())["data"]["class_path"].rpartition(".")[2]
+        if data not in make:
+            return []
+        root = tmp_path_factory.mktemp("data")
+        make[data](root)  # type: ignore[operator] # of two kinds
+        return ["--data.root", str(root)]
+
+    return words
+
+
+def train(config: Path, *words: str) -> int:
+    smaller = shlex.split(SMALLER.get(config.stem, ""))
+    return main(["fit", "--config", str(config), *smaller, *words, *STEP])
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_trains_a_step(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Path, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["fit", "--config", str(config), "--trainer.fast_dev_run", "1"]) == 0
+    assert train(config, *places(config)) == 0
     assert not list(tmp_path.iterdir())  # fast_dev_run leaves nothing behind
+
+
+def test_a_classifiers_position_encoding_is_one_word_of_a_command(
+    places: Places, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = ROOT / "configs" / "classification" / "cifar10_vit.yaml"
+    words = places(config)
+    for encoding in ("null", "visionpe.RotaryMixed"):
+        assert train(config, *words, "--model.encodings", encoding) == 0
+    capsys.readouterr()
+    assert train(config, *words, "--model.encodings", "visionpe.RotaryMixd") == 2
+    assert capsys.readouterr().err == (
+        "visionpe: `model` (Classification): `encodings` must name a class, but there is no "
+        "'visionpe.RotaryMixd'. Did you mean 'RotaryMixed' or 'Rotary'? `visionpe list encodings` "
+        "names them.\n"
+    )
+    assert train(config, *words, "--model.backbone", "vit_tiny_patch16_225") == 2
+    says = capsys.readouterr().err
+    assert says.startswith("visionpe: `model` (Classification): `backbone` must be a model of timm")
+    assert "Did you mean vit_tiny_patch16_224," in says
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

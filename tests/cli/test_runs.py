@@ -39,7 +39,8 @@ def test_a_run_leaves_what_is_needed_to_read_it_and_to_run_it_again(
             "tensorboard",
         )
     }
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    kept = {path.name for path in (run / "checkpoints").iterdir()}
+    assert kept == {"best.ckpt", "last.ckpt", "manifest.json"}
     assert list((run / "tensorboard").glob("events.*"))
     rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
     assert [int(row["step"]) for row in rows] == [*range(8), 7]
@@ -115,7 +116,8 @@ def test_loggers_and_checkpoints_of_the_user_take_the_place_of_ours(
     (run,) = folders(folder)
     assert not (run / "metrics.csv").exists()
     assert not (run / "tensorboard").exists()
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"mine.ckpt", "last.ckpt"}
+    kept = {path.name for path in (run / "checkpoints").iterdir()}
+    assert kept == {"mine.ckpt", "last.ckpt", "manifest.json"}
 
 
 def test_other_verbs_have_folders_of_their_own(folder: Path, tiny: str, visionpe: Visionpe) -> None:

@@ -69,6 +69,6 @@ def test_list_refuses_what_it_does_not_know(visionpe: Visionpe) -> None:
     code, text = visionpe("list", "encoding")
     assert code == 2
     assert text == (
-        "visionpe list: the kind must be one of encodings, tasks, data, configs, "
+        "visionpe list: the kind must be one of encodings, tasks, data, configs, models, "
         "but is 'encoding'. Did you mean `encodings`?\n"
     )

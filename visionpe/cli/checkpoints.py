@@ -10,6 +10,7 @@ from typing import Any, final
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from visionpe.cli import manifest
 from visionpe.errors import CheckpointError
 
 _TEMPORARY = ".part"
@@ -26,7 +27,7 @@ def read(path: str | Path, *, map_location: Any = "cpu", mmap: bool = False) -> 
     Args:
         path: a `.ckpt` file.
         map_location: where its tensors go.
-        mmap: leave the tensors on disk until they are used; their checksums are then not checked.
+        mmap: leave the tensors on disk until they are used; checksums are then not checked.
 
     Raises:
         CheckpointError: if the file is missing, damaged, holds objects other than tensors and
@@ -39,6 +40,8 @@ def read(path: str | Path, *, map_location: Any = "cpu", mmap: bool = False) -> 
     if path.stat().st_size == 0:
         raise _damaged(path, "it is empty")
     try:
+        if not mmap and (why := manifest.fault(path)):
+            raise _damaged(path, why)
         if zipfile.is_zipfile(path) and not mmap:
             with zipfile.ZipFile(path) as archive:
                 member = archive.testzip()  # torch does not compare the checksums
@@ -91,7 +94,10 @@ def misfit(path: object, report: str) -> CheckpointError:
 
 @final
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there when it is safely on disk."""
+    """Writes a checkpoint beside its place and moves it there when it is safely on disk.
+
+    Its SHA-256 goes into `manifest.json` beside it; see `visionpe.cli.manifest`.
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -109,14 +115,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
+            digest = manifest.sha256(temporary)
+            manifest.expect(path, digest)
             temporary.replace(path)
             _sync_folder(path.parent)
-        except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into the latter
+            manifest.settle(path, digest)
+        # torch's writer turns a full disk into a RuntimeError; a ValueError is of the manifest.
+        except (OSError, RuntimeError, ValueError) as error:
             temporary.unlink(missing_ok=True)
             raise CheckpointError(
                 f"The checkpoint {path} cannot be written: {error}. The one before it is "
                 "kept. Free some space, or choose another folder with `--run.dir`."
             ) from error
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Removes a file that `ModelCheckpoint` keeps no longer."""
+        super().remove_checkpoint(path)
+        manifest.drop(Path(path))
 
     def load_checkpoint(
         self,

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -35,10 +36,15 @@ class Run:
     Args:
         dir: the folder of all runs.
         name: this kind of run; by default the name of the configuration file, else of the model.
+        resume: an unfinished run's folder to go on in. (The same command finds it by itself.)
+        changed: go on from a checkpoint although the configuration is not the one it was made
+            with.
     """
 
     dir: str = "runs"
     name: str | None = None
+    resume: str | None = None
+    changed: bool = False
 
 
 def digest(config: dict[str, Any]) -> str:
@@ -47,12 +53,17 @@ def digest(config: dict[str, Any]) -> str:
     >>> digest({"run": {"dir": "a"}, "n": 1}) == digest({"run": {"dir": "b"}, "n": 1})
     True
     """
+    text = json.dumps(deciding(config), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def deciding(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that decides the results."""
     kept = {key: value for key, value in config.items() if key not in _OUTSIDE}
     if isinstance(kept.get("trainer"), dict):
         trainer = kept["trainer"].items()
         kept["trainer"] = {key: value for key, value in trainer if key not in _OUTSIDE_TRAINER}
-    text = json.dumps(kept, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return kept
 
 
 class RunFolder:
@@ -85,13 +96,16 @@ class RunFolder:
             return cls(ranks.hear(parent), resumed=True, lock=None)
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            folder = (cls._unfinished(parent, code) if verb == "fit" else None) or cls._new(
-                parent, code if verb == "fit" else f"{verb}-{code}"
-            )
+            if run.resume is not None:
+                folder = cls._named(Path(run.resume))
+            else:
+                folder = (cls._unfinished(parent, code) if verb == "fit" else None) or cls._new(
+                    parent, code if verb == "fit" else f"{verb}-{code}"
+                )
             (folder.path / "checkpoints").mkdir(exist_ok=True)
             (folder.path / "figures").mkdir(exist_ok=True)
             clean(folder.path / "checkpoints")
-            if verb == "fit":
+            if verb == "fit" and run.resume is None:
                 _link(parent / "latest", folder.path.name)
         except OSError as error:
             raise RunFolderError(
@@ -114,6 +128,19 @@ class RunFolder:
                 return cls(path, resumed=True, lock=lock)
             lock.close()
         return None
+
+    @classmethod
+    def _named(cls, path: Path) -> Self:
+        path = path.resolve()
+        why = "is no run's folder" if not (path / "config.yaml").is_file() else None
+        why = why or ("is of a run that is done" if (path / _DONE).exists() else None)
+        lock = None if why else _hold(path)
+        if lock is None:
+            raise RunFolderError(
+                f"`run.resume` must be the folder of an unfinished run, but {path} "
+                f"{why or 'is held by another process'}."
+            )
+        return cls(path, resumed=True, lock=lock)
 
     @classmethod
     def _new(cls, parent: Path, code: str) -> Self:
@@ -147,6 +174,18 @@ class RunFolder:
         """Writes `config.yaml`, from which the run can be run again, unless it is there."""
         if ranks.is_first() and not (self.path / "config.yaml").exists():
             self.write("config.yaml", comment + yaml.safe_dump(config, sort_keys=False))
+
+    def others(self) -> Iterator[Path]:
+        """Folders of unfinished runs beside this one that no living process holds, newest first."""
+        for path in sorted(self.path.parent.iterdir(), reverse=True):
+            if path == self.path or path.is_symlink() or (path / _DONE).exists():
+                continue
+            if not (path / "checkpoints" / "last.ckpt").is_file():
+                continue
+            lock = _hold(path)
+            if lock is not None:
+                lock.close()
+                yield path
 
     def write(self, name: str, content: Any) -> None:
         """Writes a file of text, or of JSON if `content` is no text, in one step.

@@ -4,7 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from visionpe.cli.checkpoints import read
-from visionpe.errors import CheckpointError
+from visionpe.cli.folder import deciding
+from visionpe.errors import CheckpointError, ConfigError
+
+_OPTIMISER = (
+    "optimizer",
+    "lr_scheduler",
+    "model.init_args.optimizer",
+    "model.init_args.schedule",
+    "model.init_args.warmup",
+)
 
 
 def model_of(path: str | Path) -> dict[str, Any]:
@@ -43,6 +52,41 @@ def compare(kept: dict[str, Any], asked: dict[str, Any], path: object) -> list[s
         f"model.init_args.{key}: {before} in the checkpoint, {now} from the command line is used"
         for key, before, now in differences(kept["init_args"], asked.get("init_args") or {})
     ]
+
+
+def require_unchanged(
+    before: dict[str, Any], now: dict[str, Any], path: object, *, allowed: bool
+) -> list[str]:
+    """A line for each difference between a run's configuration and the one it is to go on with.
+
+    Args:
+        before: the run's.
+        now: the one asked for.
+        path: of the run or its checkpoint, for messages.
+        allowed: whether the user allows differences. Those of the optimiser are refused all the
+            same: its state in the checkpoint holds its numbers, and would overrule them.
+
+    Raises:
+        ConfigError: if there are differences that are not allowed.
+    """
+    found = differences(deciding(before), deciding(now))
+    lines = [f"{key}: {was} in the run, {asked} now" for key, was, asked in found]
+    if not found:
+        return []
+    listed = "".join(f"\n  {line}" for line in lines)
+    fixed = [key for key, *_ in found if key.startswith(_OPTIMISER)]
+    if fixed and allowed:
+        raise ConfigError(
+            f"{path} cannot go on with another {', '.join(fixed)}: the optimiser's state in its "
+            "checkpoint would overrule it. Begin a new run from its weights, `--model.weights`, "
+            f"or leave them as they were:{listed}"
+        )
+    if not allowed:
+        raise ConfigError(
+            f"{path} was made with another configuration. Go on with the run's own, or say "
+            f"`--run.changed true`:{listed}"
+        )
+    return lines
 
 
 def differences(before: Any, now: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -2,18 +2,20 @@
 
 from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import lightning as L
 import yaml
-from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.cli import LightningCLI, instantiate_class
+from lightning.pytorch.plugins import DoublePrecision
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 from visionpe.cli import checkpoints, defaults
 from visionpe.cli.files import ConfigFiles
-from visionpe.cli.folder import Run, RunFolder, digest
-from visionpe.cli.kept import compare, model_of
+from visionpe.cli.folder import Run, RunFolder, deciding, digest
+from visionpe.cli.kept import compare, differences, model_of, require_unchanged
 from visionpe.cli.making import Instantiator, make
 from visionpe.cli.parser import Parser
 from visionpe.cli.record import Record
@@ -59,8 +61,11 @@ class VisionPECLI(LightningCLI):
         return {self.verb: {"model", "datamodule", "weights_only", *_DATA_ARGUMENTS[self.verb]}}
 
     def add_arguments_to_parser(self, parser: Any) -> None:
-        """Adds `--run.dir` and `--run.name`."""
+        """Adds `--run...`, and tells a model that asks for it (`of_data`) what the data is."""
         parser.add_class_arguments(Run, "run")
+        parser.link_arguments(
+            "data", "model.init_args.of_data", compute_fn=description, apply_on="instantiate"
+        )
 
     def parse_arguments(self, parser: Any, args: Any) -> None:
         """Parses, with the model of `--ckpt_path` as the default of `--model`."""
@@ -76,8 +81,11 @@ class VisionPECLI(LightningCLI):
             raise ConfigError(f"{error}{files.origin(str(error))}") from error
 
     def _parse_ckpt_path(self) -> None:
-        """Compares the checkpoint's model with the one asked for; the user's word counts."""
-        if not self._checkpoint_model:
+        """Compares the checkpoint's model with the one asked for; the user's word counts.
+
+        Of `fit`, which goes on with a run, the whole configuration is compared later.
+        """
+        if not self._checkpoint_model or self.verb == "fit":
             return
         config = self._dumped()
         for line in compare(self._checkpoint_model, config["model"], config["ckpt_path"]):
@@ -98,6 +106,19 @@ class VisionPECLI(LightningCLI):
         others = partial(make, self._dumped())
         self.parser.add_instantiator(others, object, subclasses=True, prepend=False)
 
+    def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        """As Lightning's, but a model that has `parameter_groups` has its optimiser on those."""
+        init = self._get(self.config_init, "optimizer")
+        if not init or not hasattr(self.model, "parameter_groups"):
+            super()._add_configure_optimizers_method_to_model(subcommand)
+            return
+        groups = self.model.parameter_groups(init["init_args"].get("weight_decay", 0.0))
+        optimizer = instantiate_class(groups, init)
+        schedule = self._get(self.config_init, "lr_scheduler")
+        lr_scheduler = instantiate_class(optimizer, schedule) if schedule else None
+        made = partial(self.configure_optimizers, optimizer=optimizer, lr_scheduler=lr_scheduler)
+        self.model.configure_optimizers = MethodType(made, self.model)
+
     def _instantiate_trainer(
         self, config: dict[str, Any], callbacks: list[L.Callback]
     ) -> L.Trainer:
@@ -106,7 +127,10 @@ class VisionPECLI(LightningCLI):
         try:
             if not config.get("fast_dev_run"):
                 run = self.config[self.verb].run
+                goes_on = self._changes(resolved)
                 self.folder = RunFolder.open(run, digest(resolved), verb=self.verb)
+                if goes_on:
+                    self.folder.write(f"config-{digest(resolved)}.yaml", yaml.safe_dump(resolved))
                 self.folder.begin(f"# visionpe {self.verb} --config THIS_FILE\n", resolved)
             defaults.fill(
                 config,
@@ -122,6 +146,25 @@ class VisionPECLI(LightningCLI):
             if isinstance(error, VisionPEError):
                 raise
             raise ConfigError(f"`trainer` cannot be made as configured: {error}") from error
+
+    def _changes(self, resolved: dict[str, Any]) -> list[str]:
+        """Prints how a run that is gone on with by name differs from the one asked for."""
+        run, path = self.config[self.verb].run, resolved.get("ckpt_path")
+        if self.verb != "fit" or not (run.resume or path):
+            return []
+        folder = Path(run.resume) if run.resume else Path(str(path)).resolve().parent.parent
+        file = folder / "config.yaml"
+        if file.is_file():
+            before = yaml.safe_load(file.read_text(encoding="utf-8"))
+        elif self._checkpoint_model:
+            before = {**resolved, "model": self._checkpoint_model}
+        else:
+            return []
+        place = folder if run.resume else path
+        lines = require_unchanged(before, resolved, place, allowed=run.changed)
+        for line in lines:
+            print(line)
+        return lines
 
     def close(self, *, failed: bool) -> None:
         """Lets go of the run's folder, and removes it if the run failed before its first step."""
@@ -145,6 +188,19 @@ class VisionPECLI(LightningCLI):
         step = self.folder.step()
         goes_on = f"going on at step {step}" if step else "beginning again"
         print(f"{self.folder.path}{f': {goes_on}' if self.folder.resumed else ''}", flush=True)
+        if self.verb == "fit" and not self.folder.resumed:
+            self._mention()
+
+    def _mention(self) -> None:
+        """Says of an unfinished run of the same name, made with another configuration."""
+        assert self.folder is not None
+        now = deciding(self._dumped())
+        for path in self.folder.others():
+            before = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+            found = differences(deciding(before), now)
+            listed = "".join(f"\n  {key}: {was} there, {asked} here" for key, was, asked in found)
+            print(f"unfinished: {path}, of another configuration:{listed}", flush=True)
+            return
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Leaves the running to `run`, so that an interrupt finds the object made."""
@@ -157,6 +213,8 @@ class VisionPECLI(LightningCLI):
                 "instance `--optimizer AdamW --optimizer.lr 1e-3`."
             )
         arguments = self._prepare_subcommand_kwargs(self.verb)
+        if isinstance(self.trainer.precision_plugin, DoublePrecision):
+            self.model.double()  # as Lightning does, but before a checkpoint is read into it
         try:
             return getattr(self.trainer, self.verb)(**arguments)
         except RuntimeError as error:
@@ -191,6 +249,15 @@ class VisionPECLI(LightningCLI):
         dumped: dict[str, Any] = yaml.safe_load(text)
         dumped.pop("config", None)
         return dumped
+
+
+def description(data: object) -> dict[str, Any] | None:
+    """What a data module says of itself: `num_classes`, `channels` and `image_size`, if it does."""
+    names = ("num_classes", "channels", "image_size")
+    said = {name: getattr(data, name) for name in names if getattr(data, name, None) is not None}
+    if "image_size" in said:
+        said["image_size"] = list(said["image_size"])
+    return said or None
 
 
 def run_of(checkpoint: str | None) -> str | None:

@@ -9,24 +9,33 @@ from itertools import takewhile
 from pathlib import Path
 
 import visionpe
-from visionpe.cli import modules
+from visionpe.cli import modules, taking
+from visionpe.errors import ConfigError
 
 _PACKAGE = Path(visionpe.__file__).parent
 _NO_PARTS = {"ABC", "NamedTuple", "Exception", "nn.Module"}  # bases of what no run is made of
 _KINDS = ("encodings", "tasks", "data", "configs")
+_USAGE = f"""\
+usage: visionpe list [{"|".join(_KINDS)}]
+       visionpe list models [PATTERN] [--for ENCODING]
+
+Models are those of timm and torchvision, and what they take is what the census found.
+"""
 
 
 def main(argv: list[str]) -> int:
     """Prints the names of a kind, or of all kinds, each with the first line of its docstring."""
     if argv and argv[0] in ("-h", "--help"):
-        print(f"usage: visionpe list [{'|'.join(_KINDS)}]")
+        print(_USAGE, end="")
         return 0
+    if argv and argv[0] == "models":
+        return _models(argv[1:])
     unknown = [word for word in argv if word not in _KINDS]
     if unknown:
-        near = get_close_matches(unknown[0], _KINDS, n=1)
+        near = get_close_matches(unknown[0], (*_KINDS, "models"), n=1)
         hint = f" Did you mean `{near[0]}`?" if near else ""
         print(
-            f"visionpe list: the kind must be one of {', '.join(_KINDS)}, "
+            f"visionpe list: the kind must be one of {', '.join(_KINDS)}, models, "
             f"but is {unknown[0]!r}.{hint}",
             file=sys.stderr,
         )
@@ -39,6 +48,42 @@ def main(argv: list[str]) -> int:
         for name, line in rows:
             print(f"  {name:<{width}}  {line}".rstrip())
     return 0
+
+
+def _models(argv: list[str]) -> int:
+    """Models by pattern, and by an encoding that they take."""
+    words = list(argv)
+    if words and words[0] in ("-h", "--help"):
+        print(_USAGE, end="")
+        return 0
+    try:
+        encoding = _option(words, "--for")
+        if len(words) > 1 or (words and words[0].startswith("-")):
+            raise ConfigError(
+                f"`visionpe list models` takes one PATTERN, but is given {' '.join(words)!r}."
+            )
+        versions, rows = taking.read(*words)
+        lines = taking.listing(rows)
+        if encoding is not None:
+            lines = taking.taking(rows, encoding, versions)
+        for line in lines:
+            print(line)
+    except ConfigError as error:
+        print(f"visionpe: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _option(words: list[str], name: str) -> str | None:
+    """Takes an option and its value out of the words."""
+    for i, word in enumerate(words):
+        if word.startswith(f"{name}="):
+            return words.pop(i).partition("=")[2]
+        if word == name:
+            if i + 1 == len(words):
+                raise ConfigError(f"`{name}` must be followed by an encoding, but ends the line.")
+            return words.pop(i) and words.pop(i)
+    return None
 
 
 def entries(kind: str) -> Iterator[tuple[str, str]]:

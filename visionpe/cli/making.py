@@ -35,6 +35,10 @@ class Instantiator(_InstantiatorFn):
         Raises:
             Unmade: if its constructor raises.
         """
+        cli: Any = self.cli  # of `VisionPECLI`
+        scoring = self.key == "model" and cli.verb != "fit"
+        if scoring and cli.config[cli.verb].get("ckpt_path"):
+            kwargs |= getattr(class_type, "superseded", {})
         try:
             return super().__call__(
                 class_type, *args, applied_instantiation_links=applied_instantiation_links, **kwargs

@@ -7,8 +7,16 @@ any other class is given by its class path.
 from importlib import import_module
 from importlib.util import find_spec
 
-TASKS = ("visionpe.tasks.toy",)
-DATA = ("visionpe.data.not_so_clevr",)
+TASKS = ("visionpe.tasks.toy", "visionpe.tasks.classification", "visionpe.tasks.position_probe")
+DATA = (
+    "visionpe.data.not_so_clevr",
+    "visionpe.data.cifar",
+    "visionpe.data.fashion_mnist",
+    "visionpe.data.folder",
+    "visionpe.data.images",
+    "visionpe.data.probe_images",
+    "visionpe.data.y_arrow",
+)
 PARTS = ("visionpe.tasks.callbacks",)  # callbacks that a configuration may name
 
 

@@ -17,6 +17,7 @@ _LINES = re.compile(
     r"|Restoring states from the checkpoint path"  # said shorter by ours
     r"|Restored all states from the checkpoint|Loaded model weights from the checkpoint"
     r"|\n?Detected KeyboardInterrupt"  # ours says how to go on
+    r"|Loading `train_dataloader` to estimate"  # of the schedule's length
     r"|`weights_only` was not set"  # of the kind of checkpoint that is written, with the optimiser
 )
 
@@ -37,6 +38,8 @@ _WARNINGS = (
     r"The number of training batches \(\d+\) is smaller than the logging interval",
     # Frozen parts are in eval mode on purpose.
     r"Found \d+ module\(s\) in eval mode at the start of training",
+    # Who gives an `optimizer` means it.
+    r"`\w+\.configure_optimizers` will be overridden by",
     # Two directories of one TensorBoard writer: intended, after a resume.
     r"Experiment logs directory .* exists and is not empty",
 )

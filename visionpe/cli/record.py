@@ -40,7 +40,8 @@ class Record(L.Callback):
 
     Args:
         folder: the run's folder.
-        config: the whole configuration as plain data; its model goes into each checkpoint.
+        config: the whole configuration as plain data; its model and data go into each
+            checkpoint.
     """
 
     def __init__(self, folder: RunFolder, config: dict[str, Any]) -> None:
@@ -77,6 +78,7 @@ class Record(L.Callback):
         checkpoint["visionpe"] = {
             "version": visionpe.__version__,
             "model": self.config.get("model"),
+            "data": self.config.get("data"),
         }
 
     def finish(self, trainer: L.Trainer) -> None:
@@ -86,6 +88,9 @@ class Record(L.Callback):
                 "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
                 "steps": trainer.global_step,
                 "epochs": trainer.current_epoch,
+                "parameters": sum(
+                    p.numel() for p in trainer.lightning_module.parameters() if p.requires_grad
+                ),
                 **{name: round(value, 3) for name, value in self.state_dict().items()},
             }
         )

@@ -26,6 +26,7 @@ def main(verb: str, argv: list[str]) -> int:
     from visionpe.cli.lightning import VisionPECLI
     from visionpe.cli.making import Unmade
     from visionpe.tasks.callbacks import Interrupted
+    from visionpe.tasks.nonfinite import NonFiniteError
 
     cli: VisionPECLI | None = None
     failed = True
@@ -37,7 +38,7 @@ def main(verb: str, argv: list[str]) -> int:
             cli.finish()
         failed = False
     except (VisionPEError, Unmade, MisconfigurationException) as error:
-        return _fail(error)
+        return _fail(error, 1 if isinstance(error, NonFiniteError) else 2)
     except Interrupted as stop:
         folder = cli.folder.path if cli is not None and cli.folder is not None else "its folder"
         print(
@@ -59,9 +60,9 @@ def main(verb: str, argv: list[str]) -> int:
     return 0
 
 
-def _fail(error: BaseException) -> int:
+def _fail(error: BaseException, code: int) -> int:
     if os.environ.get(_TRACEBACK) == "1":
         traceback.print_exception(error)
     else:
         print(f"visionpe: {error}", file=sys.stderr)
-    return 2
+    return code

@@ -128,13 +128,13 @@ class EpochLoader(ResumableLoader):
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
         """The batches of an epoch, without the first `start`."""
-        return self.load(self._orders(epoch)[start:])
+        return self.load(self.orders(epoch)[start:])
 
     def __len__(self) -> int:
         samples = -(-self.n // processes()[1])
         return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
 
-    def _orders(self, epoch: int) -> list[Order]:
+    def orders(self, epoch: int) -> list[Order]:
         """This process's batches of an epoch."""
         n = self.n
         if self.shuffle:

@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from visionpe.data.loader import stable_seed
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-_SYNC_STEPS = 50  # several processes agree on the time so often: each agreement is a broadcast
+_SYNC_STEPS = 10  # several processes agree so often: each agreement is a broadcast
 
 
 class Interrupted(Exception):  # noqa: N818 # no error: somebody asked for it
@@ -69,7 +69,8 @@ class LastCheckpoint(Checkpoint):
 
     Written after a training step in mid-epoch; "every epoch" is after the first step of the next
     one. The first signal ends the run after the next such step (a validation in progress is
-    finished first); a second Ctrl-C ends it at once.
+    finished first); a second Ctrl-C ends it at once. Of several processes the first decides, every
+    ten steps, and all end after the same one.
 
     Args:
         folder: where `last.ckpt` is written; by default `checkpoints` in the run's folder, where
@@ -107,12 +108,13 @@ class LastCheckpoint(Checkpoint):
         self._middle = False  # whether epochs have a step to write after, as far as seen
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Starts the clock and takes over the signals, if this process is the only one."""
+        """Starts the clock and takes over the signals."""
         self._written, self._written_step = time.monotonic(), trainer.global_step
         self._signal = self._stop = None
-        if trainer.world_size == 1:
-            for number in _STOPS:
-                self._handlers[number] = _handle(number, self._on_signal)
+        for number in _STOPS:
+            self._handlers[number] = _handle(number, self._on_signal)
+        # Lightning forgets the loader's place if a task asked for `estimated_stepping_batches`.
+        trainer.fit_loop._load_combined_loader_states()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Notes that the epoch before is not written yet."""
@@ -162,15 +164,18 @@ class LastCheckpoint(Checkpoint):
         self._release()
 
     def _due(self, trainer: L.Trainer) -> bool:
-        if self._signal is not None:
-            return True
-        if self.steps is not None and trainer.global_step - self._written_step >= self.steps:
-            return True
-        if trainer.world_size > 1 and trainer.global_step % _SYNC_STEPS and not self._new_epoch:
+        due = self.steps is not None and trainer.global_step - self._written_step >= self.steps
+        if trainer.world_size == 1:
+            return due or self._signal is not None or self._old()
+        if not due and trainer.global_step % _SYNC_STEPS and not self._new_epoch:
             return False
-        age = time.monotonic() - self._written
-        due = age >= (min(self.seconds, self.epoch_seconds) if self._new_epoch else self.seconds)
-        return bool(trainer.strategy.broadcast(due)) if trainer.world_size > 1 else due
+        self._signal, old = trainer.strategy.broadcast((self._signal, self._old()))
+        return due or self._signal is not None or old
+
+    def _old(self) -> bool:
+        """Whether the last writing is too long ago."""
+        limit = min(self.seconds, self.epoch_seconds) if self._new_epoch else self.seconds
+        return time.monotonic() - self._written >= limit
 
     def _save(self, trainer: L.Trainer) -> None:
         folder = (

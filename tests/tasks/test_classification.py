@@ -1,0 +1,273 @@
+"""The task, with a Trainer where it takes one."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+import torch.nn.functional as F
+import trees
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+import visionpe
+from visionpe.data import BatchAugment, FashionMNIST
+from visionpe.data.loader import EpochLoader
+from visionpe.tasks import Classification
+from visionpe.tasks.classification import subject_of
+from visionpe.tasks.nonfinite import NonFiniteError
+from visionpe.tasks.schedules import warmup_cosine
+
+# torch renames a helper that Lightning 2.6 calls.
+pytestmark = pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated")
+BACKBONE = {
+    "class_path": "visionpe.models.resnet.ResNet",
+    "init_args": {"blocks": [1], "width": 4},
+}
+SIZES: dict[str, Any] = {"num_classes": 10, "channels": 1, "image_size": (28, 28)}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trees.fashion_mnist(tmp_path_factory.mktemp("data"))
+
+
+def data(root: Path) -> FashionMNIST:
+    return FashionMNIST(str(root), batch_size=8, augment=BatchAugment())
+
+
+def trainer(folder: Path, **options: Any) -> L.Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return L.Trainer(
+        **{
+            "accelerator": "cpu",
+            "max_epochs": 1,
+            "default_root_dir": folder,
+            "enable_checkpointing": False,
+            "num_sanity_val_steps": 0,
+            **quiet,
+            **options,
+        }
+    )
+
+
+class Weights(L.Callback):
+    """The weights after each step."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Tensor]] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+        state = pl_module.network.state_dict()
+        self.seen.append({name: value.clone() for name, value in state.items()})
+
+
+def test_the_average_of_the_weights_is_a_loop_over_them(root: Path, tmp_path: Path) -> None:
+    task = Classification(BACKBONE, encodings="visionpe.CoordConv", ema=0.7, **SIZES)
+    weights = Weights()
+    trainer(tmp_path, max_steps=4, callbacks=[weights]).fit(task, data(root))
+    assert task.ema is not None
+    average = dict(weights.seen[0])
+    for state in weights.seen[1:]:
+        average = {
+            name: value.lerp(state[name], 1 - 0.7) if value.is_floating_point() else state[name]
+            for name, value in average.items()
+        }
+    kept = task.ema.module.state_dict()
+    assert "visionpe.CoordConv.conv1.weight" in kept
+    for name, value in average.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(kept[name], value, msg=name)
+    assert task.scored is task.ema.module
+    task.ema_validate = False
+    assert task.scored is task.network
+
+
+def test_scores_are_those_of_all_images_at_once(root: Path, tmp_path: Path) -> None:
+    task = Classification(BACKBONE, encodings="visionpe.CoordConv", **SIZES)
+    with torch.no_grad():
+        for parameter in task.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    module = data(root)
+    (found,) = trainer(tmp_path).test(task, module, verbose=False)
+    batches = list(module.test_dataloader())
+    target = torch.cat([batch[1] for batch in batches])
+    task.eval()
+    with torch.no_grad():
+        logits = torch.cat([task(batch[0], batch[2]) for batch in batches])
+    right = (logits.topk(5).indices == target[:, None]).float()
+    error = multiclass_calibration_error(logits.softmax(-1), target, 10, n_bins=15)
+    wanted = {
+        "test/loss": F.cross_entropy(logits, target),
+        "test/acc1": right[:, 0].mean(),
+        "test/acc5": right.sum(1).mean(),
+        "test/ece": error,
+    }
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert found[name] == pytest.approx(float(value), rel=1e-5), name
+
+
+def test_frames_reach_the_encodings_unless_they_are_turned_off() -> None:
+    images = torch.randn(2, 1, 28, 28)
+    whole = visionpe.Frame.stack([visionpe.Frame.identity(28, 28)] * 2)
+    for use in (True, False):
+        torch.manual_seed(0)
+        task = Classification(BACKBONE, encodings="visionpe.CoordConv", use_frames=use, **SIZES)
+        with torch.no_grad():
+            task.network.get_parameter("visionpe.CoordConv.conv1.weight").normal_()
+        task.eval()
+        same = torch.equal(task(images, whole), task(images, whole.hflip()))
+        assert same != use
+    plain = Classification(BACKBONE, **SIZES).eval()
+    assert torch.equal(plain(images, whole.hflip()), plain(images))
+
+
+def test_targets_may_be_shares_of_classes(root: Path) -> None:
+    task = Classification(BACKBONE, label_smoothing=0.1, **SIZES)
+    task.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    images, target = torch.randn(4, 1, 28, 28), torch.tensor([1, 2, 3, 4])
+    shares = F.one_hot(target, 10).float()
+    hard = task.training_step((images, target, None), 0)
+    torch.testing.assert_close(task.training_step((images, shares, None), 0), hard)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lamb"])
+def test_an_optimiser_of_timm_gets_two_groups_and_a_schedule(
+    name: str, root: Path, tmp_path: Path
+) -> None:
+    options = {"opt": name, "lr": 0.02, "weight_decay": 0.3}
+    task = Classification(BACKBONE, optimizer=options, warmup=0.4, **SIZES)
+    run = trainer(tmp_path, max_steps=5)
+    run.fit(task, data(root))
+    (optimizer,) = run.optimizers
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]
+    assert run.lr_scheduler_configs[0].interval == "step"
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)  # at the end
+
+
+def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine() -> None:
+    factors = [warmup_cosine(step, steps=110, warmup=10) for step in range(111)]
+    assert factors[:10] == [pytest.approx((i + 1) / 10) for i in range(10)]
+    assert factors[60] == pytest.approx(0.5)
+    assert factors[110] == 0
+    pairs = zip(factors[10:], factors[::-1], strict=False)
+    assert all(a + b == pytest.approx(1) for a, b in pairs)  # point symmetric about the middle
+
+
+def test_checkpoints_hold_plain_data_and_make_the_task_anew(root: Path, tmp_path: Path) -> None:
+    line = {"class_path": "visionpe.Learned2d", "init_args": {"init_std": 0.1}, "at": "layer1"}
+    task = Classification(BACKBONE, encodings=line, ema=0.9, **SIZES)
+    run = trainer(tmp_path, max_steps=2)
+    run.fit(task, data(root))
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    again = Classification.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
+    images = torch.randn(2, 1, 28, 28)
+    assert torch.equal(again.eval()(images), task.eval()(images))
+
+
+def test_a_loss_that_is_no_number_names_step_samples_and_checkpoint(
+    root: Path, tmp_path: Path
+) -> None:
+    task = Classification(BACKBONE, optimizer={"opt": "sgd", "lr": 0.1}, **SIZES)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"")
+
+    class Spoil(L.Callback):
+        def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+            if trainer.global_step == 2:
+                with torch.no_grad():
+                    task.network.get_parameter("fc.bias")[3] = float("nan")
+
+    module = data(root)
+    with pytest.raises(NonFiniteError) as caught:
+        trainer(tmp_path, callbacks=[Spoil()]).fit(task, module)
+    loader = module.train_dataloader()
+    assert isinstance(loader, EpochLoader)
+    rows = loader._orders(0)[2].rows.tolist()
+    assert str(caught.value) == (
+        f"The loss is nan at step 2 (epoch 0, batch 2, samples {', '.join(map(str, rows))}); the "
+        f"weights were not changed by it. The last good checkpoint is {tmp_path}/checkpoints/"
+        "last.ckpt. Lower the learning rate, lengthen its warm-up, or clip gradients "
+        "(`--trainer.gradient_clip_val 1`)."
+    )
+
+
+def test_images_that_are_not_finite_are_told_from_weights_that_diverged() -> None:
+    from visionpe.tasks.nonfinite import loss_error
+
+    error = loss_error(
+        float("inf"), step=0, epoch=0, batch=0, samples=None, images_finite=False, checkpoint=None
+    )
+    assert str(error) == (
+        "The loss is inf at step 0 (epoch 0, batch 0); the weights were not changed by it. There "
+        "is no checkpoint yet. The images of this batch hold values that are not finite: mend the "
+        "data."
+    )
+
+
+def test_weights_that_are_not_finite_do_not_replace_a_checkpoint() -> None:
+    task = Classification(BACKBONE, **SIZES)
+    with torch.no_grad():
+        task.network.get_parameter("fc.bias")[3] = float("inf")
+    with pytest.raises(NonFiniteError, match=r"^`fc.bias` is not finite after step 0: "):
+        task.on_save_checkpoint({})
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"warmup": 1.0}, "`warmup` must be at least 0 and below 1, but is 1.0."),
+        ({"ema": -0.1}, "`ema` must be at least 0 and below 1, but is -0.1."),
+        (
+            {"of_data": {"num_classes": 7}},
+            "`num_classes` must be the data's, 7, but is 10. Leave it out.",
+        ),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match="must be") as caught:
+        Classification(BACKBONE, **SIZES, **options)
+    assert str(caught.value) == says
+
+
+def test_what_the_data_does_not_say_must_be_given() -> None:
+    with pytest.raises(ValueError, match="`channels` must be given, since the data does not say"):
+        subject_of(10, None, (8, 8), {"num_classes": 10})
+
+
+def test_a_compiled_backbone_keeps_its_keys(unchecked: None) -> None:
+    plain = Classification(BACKBONE, **SIZES)
+    task = Classification(BACKBONE, compile=True, **SIZES)
+    assert task.state_dict().keys() == plain.state_dict().keys()
+    assert task.network._compiled_call_impl is not None
+
+
+def test_an_optimiser_of_the_command_line_gets_the_groups_and_a_checkpoint_needs_no_weights(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from visionpe.__main__ import main
+    from visionpe.cli import noise
+    from visionpe.cli.lightning import VisionPECLI
+
+    monkeypatch.chdir(tmp_path)
+    data = ["--data", "visionpe.data.FashionMNIST", "--data.root", str(root)]
+    words = ["--model", "visionpe.tasks.Classification", "--model.backbone", str(BACKBONE), *data]
+    words += ["--model.encodings", "visionpe.CoordConv", "--trainer.accelerator", "cpu"]
+    optimizer = ["--optimizer", "AdamW", "--optimizer.weight_decay", "0.2"]
+    schedule = ["--lr_scheduler", "CosineAnnealingLR", "--lr_scheduler.T_max", "9"]
+    with noise.quiet(scoring=False):
+        cli = VisionPECLI("fit", [*words, *optimizer, *schedule, "--trainer.fast_dev_run", "1"])
+    ((made,), (stepped,)) = cli.model.configure_optimizers()
+    assert [group["weight_decay"] for group in made.param_groups] == [0.2, 0.0]
+    kernel = cli.model.network.get_parameter("visionpe.CoordConv.conv1.weight")
+    assert any(kernel is parameter for parameter in made.param_groups[1]["params"])
+    assert stepped.optimizer is made
+
+    weights = tmp_path / "w.pth"
+    torch.save(Classification(BACKBONE, **SIZES).network.state_dict(), weights)
+    assert main(["fit", *words, "--model.weights", "w.pth", "--trainer.max_steps", "1"]) == 0
+    weights.unlink()
+    path = str(tmp_path / "runs" / "classification" / "latest" / "checkpoints" / "last.ckpt")
+    assert main(["test", "--ckpt_path", path, *data, "--trainer.accelerator", "cpu"]) == 0

@@ -1,0 +1,110 @@
+"""`visionpe attach`: an encoding put into a model; its plan, or its state on disk."""
+
+import argparse
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+from visionpe.errors import ConfigError, VisionPEError
+
+
+def main(argv: list[str]) -> int:
+    """Runs the verb.
+
+    Args:
+        argv: the words after it.
+
+    Returns:
+        The exit code: 0, or 2 for what cannot be done.
+    """
+    try:
+        return _attach(_parser().parse_args(argv))
+    except VisionPEError as error:
+        if os.environ.get("VISIONPE_TRACEBACK") == "1":
+            traceback.print_exception(error)
+        else:
+            print(f"visionpe: {error}", file=sys.stderr)
+        return 2
+    except SystemExit:  # of --help
+        return 0
+
+
+def _attach(words: argparse.Namespace) -> int:
+    out = None if words.dry_run else _new_folder(words.out)
+    from visionpe.cli.encoding import parse_encoding
+
+    encoding = parse_encoding(words.encoding)  # before the model is made
+    from visionpe.attaching.verbs import attach, status
+    from visionpe.cli.probed import find_model
+
+    size = tuple(words.size) if words.size else None
+    found = find_model(words.model, size=size, pretrained=words.pretrained)
+    at = words.at[0] if words.at and len(words.at) == 1 else words.at
+    try:
+        if out is None:
+            print(attach(found.model, encoding, at=at, size=found.size, dry_run=True))
+            return 0
+        attach(found.model, encoding, at=at, size=found.size)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{words.encoding} cannot be attached to {words.model}: {error}") from (
+            error
+        )
+    from visionpe.attaching.files import save
+
+    plan = str(status(found.model)[-1])
+    out.mkdir(parents=True, exist_ok=True)
+    save(found.model, out / "attached")
+    (out / "plan.txt").write_text(f"{plan}\n", encoding="utf-8")
+    print(plan)
+    print(f'\n{out / "attached.safetensors"}, .json: visionpe.load(model, "{out / "attached"}")')
+    return 0
+
+
+def _new_folder(name: str) -> Path:
+    """Refuses a folder that holds anything."""
+    out = Path(name)
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"`--out` must be a folder, but {out} is a file. Name another.")
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(f"`--out` must be a new or an empty folder, but {out} holds files.")
+    return out
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. `visionpe attach --help` says more.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="visionpe attach",
+        description="Puts a position encoding into a model: shows where it would go, or writes the "
+        "attached parameters and their recipe, which `visionpe.load` puts into the model again.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a name of timm, torchvision:NAME, the folder or checkpoint of a classification run, "
+        "or PACKAGE.MODULE:FACTORY",
+    )
+    parser.add_argument(
+        "encoding",
+        metavar="ENCODING",
+        help='a public name or a call: RelativeBias, or "RelativeBias(6, (14, 14))"; heads, '
+        "widths, channels, rows and columns that are left out are those of each site",
+    )
+    parser.add_argument(
+        "--at",
+        nargs="+",
+        metavar="NAME",
+        help='"all", "first", or modules or patterns of their names (quoted)',
+    )
+    parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="of the images")
+    parser.add_argument("--pretrained", action="store_true", help="with the library's weights")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--dry-run", action="store_true", help="print the plan, change nothing")
+    what.add_argument("--out", metavar="DIR", help="a new folder for the state and the plan")
+    return parser

@@ -1,0 +1,98 @@
+"""`visionpe inspect`: what position a model has, before anything is added to it."""
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+from visionpe.errors import ConfigError, VisionPEError
+
+
+def main(argv: list[str]) -> int:
+    """Runs the verb.
+
+    Args:
+        argv: the words after it.
+
+    Returns:
+        The exit code: 0, or 2 for what cannot be done.
+    """
+    try:
+        return _inspect(_parser().parse_args(argv))
+    except VisionPEError as error:
+        if os.environ.get("VISIONPE_TRACEBACK") == "1":
+            traceback.print_exception(error)
+        else:
+            print(f"visionpe: {error}", file=sys.stderr)
+        return 2
+    except SystemExit:  # of --help
+        return 0
+
+
+def _inspect(words: argparse.Namespace) -> int:
+    picture = Path(words.out) if words.out else None
+    if picture is not None:
+        require_new_file(picture)  # before the model is made
+    from visionpe.cli.probed import find_model
+    from visionpe.inspecting.run import inspect
+
+    size = tuple(words.size) if words.size else None
+    found = find_model(words.model, size=size, pretrained=words.pretrained)
+    try:
+        inventory = inspect(found.model, size)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{words.model} cannot be inspected: {error}") from error
+    print(json.dumps(inventory.to_dict(), indent=2) if words.json else inventory)
+    if picture is not None:
+        inventory.plot().savefig(picture, dpi=150)
+        print(picture, file=sys.stderr if words.json else sys.stdout)
+    return 0
+
+
+def require_new_file(path: Path) -> None:
+    """Refuses a picture that is there, or that cannot be written.
+
+    Raises:
+        ConfigError: with the reason.
+    """
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise ConfigError(f"`--out` must end in .png, .svg or .pdf, but is {path}.")
+    if path.exists():
+        raise ConfigError(f"`--out` must be a new file, but {path} is there. Name another.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"`--out` must be in a folder that is there, but {path.parent} is not.")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. `visionpe inspect --help` says more.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="visionpe inspect",
+        description="Lists every source of position that a model has: tables, sinusoids, relative "
+        "biases, rotations, convolutions that stand for position, and padding.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a name of timm, torchvision:NAME, the folder or checkpoint of a classification run, "
+        "or PACKAGE.MODULE:FACTORY",
+    )
+    parser.add_argument(
+        "--size",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="of the images in pixels: the model is traced, so that grids, prefix tokens and "
+        "memory are those at this size",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--out", metavar="PNG", help="a new file for the picture")
+    parser.add_argument("--pretrained", action="store_true", help="with the library's weights")
+    return parser

@@ -1,0 +1,166 @@
+"""The model that a command line names: of timm, of torchvision, a run of ours, or any factory."""
+
+import importlib
+import os
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from visionpe.errors import CheckpointError, ConfigError
+
+_ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
+_TORCHVISION = "torchvision:"
+_CLASSES = 1000  # of ImageNet; a head is not probed, but weights may hold one
+
+
+class Probed(NamedTuple):
+    """A model and what it expects of images.
+
+    Attributes:
+        model: in eval mode.
+        size: `(h, w)` in pixels.
+        mean, std: of each channel, for values in [0, 1]; None where nothing says.
+    """
+
+    model: nn.Module
+    size: tuple[int, int]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+def find_model(
+    name: str,
+    *,
+    size: tuple[int, int] | None = None,
+    weights: str | None = None,
+    pretrained: bool = False,
+) -> Probed:
+    """The model of that name.
+
+    Args:
+        name: of timm; `torchvision:NAME`; the folder of a run or its checkpoint; or
+            `PACKAGE.MODULE:FACTORY`, called without arguments.
+        size: of the images, for models of one size; None: the model's own, or 224 x 224.
+        weights: a file to load, tensors and plain data alone.
+        pretrained: the library's weights.
+
+    Raises:
+        ConfigError: if there is no such model.
+        CheckpointError: if weights or a checkpoint cannot be used.
+    """
+    if Path(name).exists() or name.endswith(_ENDINGS):
+        if weights or pretrained:
+            raise ConfigError(
+                f"`--weights` and `--pretrained` are of models without weights; {name} has its own."
+            )
+        return _of_run(Path(name), size)
+    if ":" in name and not name.startswith(_TORCHVISION):
+        if pretrained:
+            raise ConfigError(
+                f"`--pretrained` is of models of timm and torchvision, not of {name}."
+            )
+        made = _of_factory(name)
+        if weights:
+            _fill(made, weights)
+        return Probed(made.eval(), size or (224, 224))
+    return _of_library(name, size, weights, pretrained)
+
+
+def _of_library(
+    name: str, size: tuple[int, int] | None, weights: str | None, pretrained: bool
+) -> Probed:
+    from visionpe.tasks.backbones import Subject, make_backbone
+
+    plain = name.removeprefix(_TORCHVISION)
+    config = _config(plain) if plain == name else None
+    size = size or (config.input_size[1:] if config else (224, 224))
+    channels = config.input_size[0] if config else 3
+    library = "torchvision/" if plain != name else ""
+    try:
+        made = make_backbone(
+            library + plain, Subject(_CLASSES, channels, size), pretrained=pretrained
+        )
+    except ValueError as error:
+        said = str(error).replace("`backbone`", "MODEL").replace(library + plain, name)
+        raise ConfigError(said) from error
+    if weights:
+        _fill(made, weights)
+    of_timm = (tuple(config.mean), tuple(config.std)) if config else (None, None)
+    return Probed(made.eval(), size, *of_timm)
+
+
+def _config(name: str) -> Any:
+    """What timm knows of a name's weights; None for names that it does not know."""
+    from timm.models import get_pretrained_cfg, is_model
+
+    return get_pretrained_cfg(name) if is_model(name.partition(".")[0]) else None
+
+
+def _fill(model: nn.Module, weights: str) -> None:
+    from visionpe.tasks.weights import load_weights
+
+    load_weights(model, weights, num_classes=_CLASSES)
+
+
+def _of_run(path: Path, size: tuple[int, int] | None) -> Probed:
+    """The network of a `Classification` run, its averaged weights where it has them."""
+    import torch
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    from visionpe.cli import checkpoints, kept, noise
+    from visionpe.report import read_files
+    from visionpe.tasks.classification import Classification
+
+    file = read_files(path).checkpoint if path.is_dir() else path
+    said = kept.model_of(file)
+    if str(said.get("class_path", "")).rpartition(".")[2] != "Classification":
+        raise ConfigError(
+            f"The checkpoint {file} must be of the task Classification, but is of "
+            f"{said.get('class_path') or 'none that it names'}. Of other networks, give "
+            "PACKAGE.MODULE:FACTORY and `--weights FILE`."
+        )
+    # The checkpoint holds all weights: none are fetched, and nothing is compiled.
+    arguments = {**said["init_args"], "pretrained": False, "weights": None, "compile": False}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Classification, "model")
+    try:
+        with torch.random.fork_rng(devices=[]), noise.quiet(scoring=True):
+            task = parser.instantiate_classes(parser.parse_object({"model": arguments})).model
+    except (ArgumentError, ValueError, TypeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"The model of the checkpoint {file} cannot be made: {first}"
+        ) from error
+    try:
+        task.load_state_dict(checkpoints.read(file)["state_dict"])
+    except RuntimeError as error:
+        raise checkpoints.misfit(file, str(error)) from error
+    return Probed(task.scored.eval(), size or task.subject.image_size)
+
+
+def _of_factory(target: str) -> nn.Module:
+    """What `PACKAGE.MODULE:NAME` makes; modules of the current folder are found too."""
+    name, _, attribute = target.partition(":")
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        found: Any = importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"MODEL must name a module that can be imported, but {name} cannot: {error}. "
+            "Modules of the current folder and installed packages are found."
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            near = get_close_matches(part, dir(found), n=1)
+            hint = f" Did you mean `{near[0]}`?" if near else ""
+            raise ConfigError(f"MODEL must name what is in {name}, but it has no {part!r}.{hint}")
+        found = getattr(found, part)
+    made = found if isinstance(found, nn.Module) else found()
+    if not isinstance(made, nn.Module):
+        raise ConfigError(f"MODEL must make a module, but {target} makes a {type(made).__name__}.")
+    return made

@@ -1,0 +1,329 @@
+"""Image classification: any backbone, any position encodings, frames that survive augmentation.
+
+What can be done without a Trainer is done in the files beside this one; here it meets Lightning.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+from typing_extensions import override
+
+from visionpe.attaching.attached import attached_to
+from visionpe.data.loader import EpochLoader
+from visionpe.frame import Frame
+from visionpe.tasks.backbones import Subject, make_backbone
+from visionpe.tasks.decay import parameter_groups
+from visionpe.tasks.nonfinite import loss_error, require_finite_weights
+from visionpe.tasks.recipes import Lines, recipes
+from visionpe.tasks.schedules import warmup_cosine
+from visionpe.tasks.weights import load_weights
+
+Batch = tuple[Tensor, Tensor, Frame | None]  # images b c h w; classes b, or shares b k; frames
+_BINS = 15  # of the calibration error, arXiv 1706.04599
+_TOP = 5
+
+
+@final
+class Classification(L.LightningModule):
+    """A backbone trained to name the class of an image.
+
+    Logs `train/loss`, and of validation and test `loss`, `acc1`, `acc5` (where there are more than
+    five classes) and `ece`, the expected calibration error in 15 bins.
+
+    Args:
+        backbone: a name of timm or torchvision, the path of a class, or a mapping of `class_path`
+            and `init_args`: `visionpe.tasks.backbones.make_backbone`.
+        backbone_args: more of the backbone's own arguments.
+        pretrained: start from the library's weights.
+        weights: start from this file, `.safetensors` or `.pth`, read without running what is in
+            it. A head of another number of classes is left out; nothing else may differ.
+        encodings: position encodings to attach, one line each: `visionpe.RelativeBias`, or a
+            mapping with `class_path`, `init_args`, `at`, `share`, `name`. Heads, widths, channels
+            and cells that a line leaves out are those of each site.
+        replace: kinds of position to take out of the backbone first: `visionpe.remove`.
+        use_frames: tell the encodings where augmented images sit in their originals.
+        num_classes, channels, image_size: of the data, which says them if left out.
+        of_data: what the data says, `num_classes`, `channels`, `image_size`; filled in by the
+            command line.
+        optimizer: a name of timm's, or a mapping of `opt`, `lr`, `weight_decay` and whatever else
+            `timm.optim.create_optimizer_v2` takes. An `optimizer` section of the configuration
+            takes its place.
+        schedule: of the learning rate: "cosine" to zero over the run, or "constant".
+        warmup: share of the run in which the rate rises.
+        label_smoothing: of the training loss.
+        ema: decay of an average of the weights (0.999, for instance); null: none.
+        ema_validate: validate and test the average, if there is one.
+        channels_last: keep maps as `b h w c` in memory: faster convolutions, on most machines.
+        compile: run the backbone through `torch.compile`.
+
+    Raises:
+        ValueError: if a name is unknown, a number out of range, or the data's and the arguments'
+            numbers differ.
+        CheckpointError: if `weights` cannot be used.
+    """
+
+    monitor = "val/acc1"
+    monitor_mode = "max"
+    # What a checkpoint makes superfluous: nothing is fetched for weights that are replaced.
+    superseded: ClassVar[dict[str, Any]] = {"pretrained": False, "weights": None}
+
+    def __init__(
+        self,
+        backbone: str | dict[str, Any] = "resnet18",
+        backbone_args: dict[str, Any] | None = None,
+        pretrained: bool = False,
+        weights: str | None = None,
+        encodings: str | dict[str, Any] | list[str | dict[str, Any]] | None = None,
+        replace: str | list[str] | None = None,
+        use_frames: bool = True,
+        num_classes: int | None = None,
+        channels: int | None = None,
+        image_size: tuple[int, int] | None = None,
+        of_data: dict[str, int | list[int]] | None = None,
+        optimizer: str | dict[str, Any] = "adamw",
+        schedule: Literal["cosine", "constant"] = "cosine",
+        warmup: float = 0.05,
+        label_smoothing: float = 0.0,
+        ema: float | None = None,
+        ema_validate: bool = True,
+        channels_last: bool = False,
+        compile: bool = False,  # noqa: A002 # torch's word
+    ) -> None:
+        super().__init__()
+        _require_share("warmup", warmup)
+        _require_share("label_smoothing", label_smoothing)
+        if ema is not None:
+            _require_share("ema", ema)
+        self.subject = subject_of(num_classes, channels, image_size, of_data)
+        self.save_hyperparameters()
+        self.network = make_network(
+            backbone,
+            self.subject,
+            backbone_args,
+            pretrained=pretrained,
+            weights=weights,
+            encodings=encodings,
+            replace=replace,
+        )
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.network.to(memory_format=self.layout)
+        self.takes_frames = use_frames and attached_to(self.network) is not None
+        self.optimizer = {"opt": optimizer} if isinstance(optimizer, str) else dict(optimizer)
+        self.schedule, self.warmup = schedule, warmup
+        self.label_smoothing = label_smoothing
+        self.ema = None
+        self.ema_validate = ema_validate
+        if ema is not None:
+            average = get_ema_multi_avg_fn(ema)
+            self.ema = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+            self.ema.requires_grad_(False)
+        if compile:
+            self.network.compile()
+        self.scores = nn.ModuleDict(
+            {part: _metrics(self.subject.num_classes) for part in ("val", "test")}
+        )
+
+    @override
+    def forward(
+        self, images: Float[Tensor, "b c h w"], frame: Frame | None = None
+    ) -> Float[Tensor, "b k"]:
+        """Logits of the weights that are validated."""
+        return self._logits(self.scored, images, frame)
+
+    @property
+    def scored(self) -> nn.Module:
+        """The backbone, or its average where that is validated."""
+        if self.ema is not None and self.ema_validate:
+            average: nn.Module = self.ema.module
+            return average
+        return self.network
+
+    @override
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, target, frame = batch
+        logits = self._logits(self.network, images, frame)
+        loss = F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
+        if not bool(loss.detach().isfinite()):
+            raise self._failure(loss, images, batch_idx)
+        self.log("train/loss", loss, batch_size=len(images))
+        return loss
+
+    @override
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._score("val", batch)
+
+    @override
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._score("test", batch)
+
+    @override
+    def predict_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, "b k"]:
+        """Probabilities of the classes."""
+        logits: Tensor = self(batch[0], batch[2])
+        return logits.softmax(-1)
+
+    @override
+    def configure_optimizers(self) -> Any:
+        from timm.optim import create_optimizer_v2
+
+        options = {"lr": 1e-3, "weight_decay": 0.05, **self.optimizer}
+        decay = options.pop("weight_decay")
+        try:
+            groups = self.parameter_groups(decay, options.pop("layer_decay", None))
+            optimizer = create_optimizer_v2(groups, **options)
+        except (TypeError, ValueError, AssertionError) as error:
+            raise ValueError(f"`optimizer` cannot be made: {error}") from error
+        if self.schedule == "constant" and not self.warmup:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        warmup = round(self.warmup * steps)
+        if self.schedule == "constant":
+            factor: Any = partial(_rise, warmup=warmup)
+        else:
+            factor = partial(warmup_cosine, steps=steps, warmup=warmup)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
+        }
+
+    def parameter_groups(
+        self, weight_decay: float, layer_decay: float | None = None
+    ) -> list[dict[str, Any]]:
+        """What is trained, with decay and without: `visionpe.tasks.decay`."""
+        return parameter_groups(self.network, weight_decay, layer_decay)
+
+    @override
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """A step, after which the average of the weights takes them in."""
+        super().optimizer_step(*args, **kwargs)
+        if self.ema is not None:
+            self.ema.update_parameters(self.network)
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses to write weights that are not finite over the last good ones."""
+        require_finite_weights(self.network, self.global_step)
+
+    def _logits(self, network: nn.Module, images: Tensor, frame: Frame | None) -> Tensor:
+        images = images.contiguous(memory_format=self.layout)
+        out: Tensor = network(images, frame=frame) if self.takes_frames else network(images)
+        return out
+
+    def _score(self, part: str, batch: Batch) -> None:
+        images, target, frame = batch
+        logits = self(images, frame)
+        scores: Any = self.scores[part]  # a MetricCollection
+        scores.update(logits.float().softmax(-1), target)
+        loss = F.cross_entropy(logits.float(), target)
+        self.log(f"{part}/loss", loss, on_epoch=True, batch_size=len(images), sync_dist=True)
+        self.log_dict({f"{part}/{name}": metric for name, metric in scores.items()}, on_epoch=True)
+
+    def _failure(self, loss: Tensor, images: Tensor, batch: int) -> Exception:
+        trainer = self.trainer
+        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        return loss_error(
+            float(loss.detach()),
+            step=trainer.global_step,
+            epoch=trainer.current_epoch,
+            batch=batch,
+            samples=_samples(trainer.train_dataloader, trainer.current_epoch, batch),
+            images_finite=bool(images.isfinite().all()),
+            checkpoint=last if last.is_file() else None,
+        )
+
+
+def make_network(
+    backbone: str | dict[str, Any],
+    subject: Subject,
+    backbone_args: dict[str, Any] | None = None,
+    *,
+    pretrained: bool = False,
+    weights: str | None = None,
+    encodings: Lines = None,
+    replace: str | list[str] | None = None,
+) -> nn.Module:
+    """The backbone with its weights, without what is replaced, with its encodings attached.
+
+    The lines of `encodings` are looked at first: a misspelt one costs no download.
+    """
+    found = recipes(encodings)
+    network = make_backbone(backbone, subject, backbone_args, pretrained=pretrained)
+    if weights is not None:
+        left_out = load_weights(network, weights, num_classes=subject.num_classes)
+        if left_out:
+            print(f"{weights}: {', '.join(left_out)} of another number of classes, left out")
+    if replace:
+        import visionpe
+
+        for kind in [replace] if isinstance(replace, str) else replace:
+            visionpe.remove(network, kind)
+    for recipe in found:
+        recipe.attach(network, subject.image_size)
+    return network
+
+
+def subject_of(
+    num_classes: int | None,
+    channels: int | None,
+    image_size: tuple[int, int] | None,
+    of_data: dict[str, Any] | None,
+) -> Subject:
+    """What a backbone is made for, from the arguments and from what the data says.
+
+    Raises:
+        ValueError: if both say different things, or neither says one.
+
+    >>> subject_of(None, None, (8, 8), {"num_classes": 3, "channels": 1, "image_size": [8, 8]})
+    Subject(num_classes=3, channels=1, image_size=(8, 8))
+    """
+    size = None if image_size is None else (image_size[0], image_size[1])
+    given = {"num_classes": num_classes, "channels": channels, "image_size": size}
+    told = dict(of_data or {})
+    if "image_size" in told:
+        told["image_size"] = tuple(told["image_size"])
+    for name, value in given.items():
+        if value is None and told.get(name) is None:
+            raise ValueError(f"`{name}` must be given, since the data does not say it.")
+        if value is not None and told.get(name) not in (None, value):
+            raise ValueError(
+                f"`{name}` must be the data's, {told[name]}, but is {value}. Leave it out."
+            )
+        given[name] = told[name] if value is None else value
+    return Subject(**given)  # type: ignore[arg-type] # checked above
+
+
+def _metrics(num_classes: int) -> MetricCollection:
+    found: dict[str, Any] = {
+        "acc1": MulticlassAccuracy(num_classes, top_k=1, average="micro"),
+        "ece": MulticlassCalibrationError(num_classes, n_bins=_BINS),
+    }
+    if num_classes > _TOP:
+        found["acc5"] = MulticlassAccuracy(num_classes, top_k=_TOP, average="micro")
+    return MetricCollection(found, compute_groups=False)
+
+
+def _samples(loader: object, epoch: int, batch: int) -> list[int] | None:
+    """The rows of the training part that a batch is made of, where the loader can tell."""
+    if not isinstance(loader, EpochLoader):
+        return None
+    rows: Int64[Tensor, " b"] = loader.orders(epoch)[batch].rows
+    return [int(row) for row in rows]
+
+
+def _rise(step: int, *, warmup: int) -> float:
+    return min(1.0, (step + 1) / max(1, warmup))
+
+
+def _require_share(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"`{name}` must be at least 0 and below 1, but is {value}.")
