@@ -38,7 +38,11 @@ def samples(
 def awake(sample: Sample, *, seed: int = 0) -> nn.Module:
     """The module in eval mode, nothing in it zero-initialised any more."""
     torch.manual_seed(seed)
-    module = sample.make().eval()
+    return awaken(sample.make().eval())
+
+
+def awaken(module: nn.Module) -> nn.Module:
+    """The module, with noise added to all that it learns."""
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.requires_grad:

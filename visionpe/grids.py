@@ -184,20 +184,30 @@ def _points(
     """The cell centres in pixels of the original image."""
     _require_cells("h", h)
     _require_cells("w", w)
-    affine, view = (part.to(device or part.device, dtype) for part in (frame.affine, frame.view))
-    # (2i + 1) * view / 2h: exact in float32 whenever a cell is a whole number of pixels.
-    y = (torch.arange(h, device=affine.device) * 2 + 1).to(dtype) * view[..., :1] / (2 * h)  # *b h
-    x = (torch.arange(w, device=affine.device) * 2 + 1).to(dtype) * view[..., 1:] / (2 * w)  # *b w
-    along_y = affine[..., :, 0, None, None] * y[..., None, :, None]  # *b 2 h 1
-    along_x = affine[..., :, 1, None, None] * x[..., None, None, :]  # *b 2 1 w
-    return along_y + along_x + affine[..., :, 2, None, None]
+    span, offset = (
+        part.to(device or part.device, dtype) for part in (_span(frame), frame.affine[..., 2])
+    )
+    # (2i + 1) * span / 2h: exact in float32 whenever a cell is a whole number of pixels.
+    y = (torch.arange(h, device=span.device) * 2 + 1).to(dtype)[:, None]  # h 1
+    x = (torch.arange(w, device=span.device) * 2 + 1).to(dtype)  # w
+    along_y = y * span[..., :, 0, None, None] / (2 * h)  # *b 2 h 1
+    along_x = x * span[..., :, 1, None, None] / (2 * w)  # *b 2 1 w
+    return along_y + along_x + offset[..., None, None]
 
 
 def _cell_size(h: int, w: int, frame: Frame, dtype: torch.dtype) -> Float[Tensor, "*b 2"]:
     """How far one step to the next cell goes along y and along x, in pixels of the original."""
-    affine, view = (part.to(dtype) for part in (frame.affine, frame.view))
-    step = torch.stack([view[..., 0] / h, view[..., 1] / w], -1)
-    return (affine[..., :2] * step[..., None, :]).square().sum(-1).sqrt()
+    span = _span(frame).to(dtype)
+    return torch.stack([span[..., 0] / h, span[..., 1] / w], -1).square().sum(-2).sqrt()
+
+
+def _span(frame: Frame) -> Float[Tensor, "*b 2 2"]:
+    """How far the view reaches along its y and along its x, in pixels of the original.
+
+    In the frame's own precision: a third of a pixel is no float32, but 36 of them round to the 12
+    that they are.
+    """
+    return frame.affine[..., :2] * frame.view[..., None, :]
 
 
 def _require_cells(name: str, value: int) -> None:

@@ -125,9 +125,9 @@ RECORDS = [
         kind=Kind.POINT,
         source="1706.03762",
         samples=(
-            Sample(Sinusoidal2d),
+            Sample(Sinusoidal2d, scale_free=False),
             Sample(lambda: Sinusoidal2d(temperature=20.0, cells=(9, 7)), channels=12),
-            Sample(Sinusoidal2d, channels=5),
+            Sample(Sinusoidal2d, channels=5, scale_free=False),
         ),
         laws=(
             "test_sinusoidal.py::test_products_of_codes_depend_on_differences_only",
@@ -144,15 +144,16 @@ RECORDS = [
             "test_sinusoidal.py::test_each_convention_is_its_formula",
         ),
         absolute=True,
+        scale_free=True,
     ),
     Record(
         encoding=AppendSinusoidal2d,
         kind=Kind.POINT,
         source="1706.03762",
         samples=(
-            Sample(lambda: AppendSinusoidal2d(8), channels=3),
+            Sample(lambda: AppendSinusoidal2d(8), channels=3, scale_free=False),
             Sample(lambda: AppendSinusoidal2d(4, cells=(16, 12)), channels=1),
-            Sample(lambda: AppendSinusoidal2d(7, temperature=50.0), channels=2),
+            Sample(lambda: AppendSinusoidal2d(7, temperature=50.0), channels=2, scale_free=False),
         ),
         laws=(
             "test_sinusoidal.py::test_modules_add_and_append_the_same_code",
@@ -165,6 +166,7 @@ RECORDS = [
         ),
         oracles=("test_sinusoidal.py::test_timm_builds_the_same",),
         absolute=True,
+        scale_free=True,
     ),
     Record(
         encoding=Sinusoidal1d,

@@ -55,7 +55,11 @@ RECORDS = [
         source="2307.06304",
         samples=(
             Sample(lambda: Factorised2d(8, (8, 8))),
-            Sample(lambda: Factorised2d(3, (32, 48), fractional=False, init_std=0.02), channels=3),
+            Sample(
+                lambda: Factorised2d(3, (32, 48), fractional=False, init_std=0.02),
+                channels=3,
+                scale_free=False,
+            ),
         ),
         laws=(
             "test_factorised.py::test_at_its_own_size_it_is_the_tables_to_the_last_bit",
@@ -68,6 +72,7 @@ RECORDS = [
             "test_factorised.py::test_it_is_the_sum_of_a_rows_and_a_columns_entry",
         ),
         absolute=True,
+        scale_free=True,
     ),
     Record(
         encoding=FourierFeatures,

@@ -201,7 +201,7 @@ RECORDS = [
         kind=Kind.POINT,
         source="1912.12333",
         samples=(
-            Sample(lambda: ComplexOrder(8, zero_init=False)),
+            Sample(lambda: ComplexOrder(8, zero_init=False), scale_free=False),
             Sample(
                 lambda: ComplexOrder(6, temperature=20.0, cells=(9, 7), zero_init=False),
                 channels=6,
@@ -223,13 +223,14 @@ RECORDS = [
             "test_complex_order.py::test_it_starts_with_the_waves_of_the_fixed_sinusoid",
         ),
         absolute=True,
+        scale_free=True,
     ),
     Record(
         encoding=AppendComplexOrder,
         kind=Kind.POINT,
         source="1912.12333",
         samples=(
-            Sample(lambda: AppendComplexOrder(4, zero_init=False), channels=3),
+            Sample(lambda: AppendComplexOrder(4, zero_init=False), channels=3, scale_free=False),
             Sample(
                 lambda: AppendComplexOrder(6, temperature=20.0, cells=(9, 7), zero_init=False),
                 channels=1,
@@ -246,5 +247,6 @@ RECORDS = [
         ),
         oracles=("test_complex_order.py::test_it_is_the_papers_complex_number",),
         absolute=True,
+        scale_free=True,
     ),
 ]

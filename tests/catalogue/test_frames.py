@@ -30,7 +30,7 @@ def cell(sample: Sample) -> Tensor:
 
 
 def whole_image() -> Frame:
-    """In float64: a third is none in float32."""
+    """In float64, as `exact` modules are."""
     return Frame(*(part.double() for part in Frame.identity(H, W)))
 
 
@@ -75,6 +75,25 @@ def test_a_point_has_one_code_at_every_scale(record: Record, sample: Sample) -> 
     coarse = module(x.expand(1, -1, H, W), whole)
     fine = module(x.expand(1, -1, 3 * H, 3 * W), whole.resize(3 * H, 3 * W))
     close(fine[..., 1::3, 1::3], coarse, WITHIN)  # the middle of three fine cells is a coarse one's
+
+
+@ABSOLUTE
+def test_in_float32_a_pixel_has_one_code_too_at_thirds_of_its_size_as_well(
+    record: Record, sample: Sample
+) -> None:
+    module, x = awake(sample), cell(sample).float()
+    whole = Frame.identity(4 * H, 12 * W)
+    rows, columns = 4 * H, 12 * W
+    image = module(x.expand(1, -1, rows, columns), whole)
+    window = whole.crop(3, 29, h=35, w=37)
+    crop = module(x.expand(1, -1, 35, 37), window)
+    close(crop, image[..., 3:38, 29:66], WITHIN)
+    close(module(x.expand(1, -1, rows, columns), whole.hflip()), image.flip(-1), WITHIN)
+    if record.scale_free and sample.scale_free:
+        fine = module(x.expand(1, -1, 105, 111), window.resize(105, 111))
+        close(fine[..., 1::3, 1::3], crop, WITHIN)
+        fine = module(x.expand(1, -1, 3 * rows, 3 * columns), whole.resize(3 * rows, 3 * columns))
+        close(fine[..., 1::3, 1::3], image, WITHIN)
 
 
 @ABSOLUTE

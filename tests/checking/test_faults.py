@@ -55,6 +55,7 @@ FAULTS: list[tuple[str, type[torch.nn.Module], dict[str, Any], str]] = [
     ("deterministic", broken.DrawsInEval, MAP, "two calls in eval mode differ"),
     ("compiled", broken.Breaks, MAP, "does not compile as one graph: "),
     ("export", broken.BakesSize, MAP, "does not export with open sizes: "),
+    ("export", broken.AsksWhichIsLonger, MAP, "exported, it refuses 10x6: AssertionError: Guard "),
     ("export_after_use", broken.BakesSize, MAP, "does not export with open sizes: "),
     ("onnx", broken.NoOnnx, MAP, "has no ONNX form: "),
 ]

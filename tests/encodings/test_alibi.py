@@ -105,7 +105,7 @@ def test_crops_and_samples_have_the_bias_of_their_places() -> None:
     frames = [image.crop(0.5, 0.25, h=6, w=10), image.crop(5, 3, h=6, w=10).hflip()]
     both = bias_of(layer, Places.of(3, 5, Frame.stack(frames)))
     whole = bias_of(layer, Places.of(3, 5)).expand(2, -1, -1, -1)
-    torch.testing.assert_close(both, whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(both, whole, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -56,14 +56,14 @@ def test_training_and_evaluation_agree(name: str) -> None:
     q, k, v = torch.randn(3, B, HEADS, H * W, D)
     with torch.no_grad():
         still = layer(q, k, v, PLACES, mask=mask)
-    torch.testing.assert_close(layer(q, k, v, PLACES, mask=mask), still, rtol=0, atol=2e-6)
+    torch.testing.assert_close(layer(q, k, v, PLACES, mask=mask), still, rtol=0, atol=1e-6)
 
 
 def test_a_learned_mask_alone_is_formed_too() -> None:
     q, k, v = torch.randn(3, B, HEADS, H * W, D)
     mask = torch.randn(HEADS, H * W, H * W)[None].requires_grad_()
     theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    torch.testing.assert_close(attend(q, k, v, [], PLACES, mask=mask), theirs, rtol=0, atol=2e-6)
+    torch.testing.assert_close(attend(q, k, v, [], PLACES, mask=mask), theirs, rtol=0, atol=1e-6)
 
 
 def test_a_query_that_sees_no_key_gets_zeros_when_values_are_acted_on() -> None:
@@ -98,7 +98,7 @@ def test_dropout_drops_weights_and_keeps_their_mean() -> None:
     bias = layer.bias(q, k, PLACES, PLACES, D**-0.5)
     torch.manual_seed(0)
     theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=0.4)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
     assert not torch.allclose(ours, attend(q, k, v, [layer], PLACES))
 
 

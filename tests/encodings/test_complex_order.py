@@ -108,9 +108,9 @@ def test_a_pixel_has_one_code_in_the_image_a_crop_and_a_flip(cells: tuple[int, i
     whole = module(zeros)
     frame = Frame.identity(20, 28)
     crop = module(zeros[..., :8, :11], frame.crop(3, 5, h=8, w=11))
-    torch.testing.assert_close(crop, whole[..., 3:11, 5:16], rtol=0, atol=1e-5)
+    torch.testing.assert_close(crop, whole[..., 3:11, 5:16], rtol=0, atol=1e-6)
     flip = module(zeros, frame.vflip())
-    torch.testing.assert_close(flip, whole.flip(-2), rtol=0, atol=1e-5)
+    torch.testing.assert_close(flip, whole.flip(-2), rtol=0, atol=1e-6)
     assert (module(zeros[..., :8, :11]) - crop).abs().max() > 0.1
 
 
@@ -136,7 +136,7 @@ def test_tokens_are_encoded_as_the_maps_cells_are(
     ):
         got = module.tokens(x, places)
         wanted = module(x[:, placed].mT.unflatten(-1, (h, w))).flatten(2).mT
-        torch.testing.assert_close(got[:, placed], wanted, rtol=0, atol=1e-5)
+        torch.testing.assert_close(got[:, placed], wanted, rtol=0, atol=1e-6)
         assert torch.equal(got[:, :prefix, : 2 * half], x[:, :prefix])
         assert not got[:, prefix + h * w :, 2 * half :].any()
         assert got.shape[-1] == module.out_channels(2 * half)

@@ -86,7 +86,7 @@ def test_tokens_have_the_coordinates_of_the_maps_cells(
     wanted = module(torch.zeros(2, 3, h, w), frame)[:, 3:].flatten(2).mT
     placed = slice(prefix, prefix + h * w)
     assert torch.equal(got[..., :3], x)
-    torch.testing.assert_close(got[:, placed, 3:], wanted, rtol=0, atol=1e-5)
+    torch.testing.assert_close(got[:, placed, 3:], wanted, rtol=0, atol=1e-6)
     assert not got[:, :prefix, 3:].any()
     assert not got[:, prefix + h * w :, 3:].any()
 

@@ -1,5 +1,6 @@
 import copy
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import concatenating_conv, coordinates
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.func import functional_call
 
 from visionpe import CoordConv1d, CoordConv2d, Frame, coord_conv1d, coord_conv2d
 from visionpe import coordinates as fast_coordinates
@@ -311,3 +314,34 @@ def test_bad_input_is_refused_in_one_sentence(make: Any, message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
         make(torch.zeros(2, 3, 9, 9), torch.zeros(4, 3, 3, 3))
     assert str(caught.value) == message
+
+
+# torch reads its own decompositions by its deprecated `torch.jit.script`, once a process.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: CoordConv2d(16, 8, 3, stride=2, padding=1, zero_init=False), (2, 16, 9, 7)),
+        (lambda: CoordConv2d(1, 64, 3, padding=1, radius=True, zero_init=False), (1, 1, 96, 95)),
+        (lambda: CoordConv2d(1, 64, 3, padding=1, zero_init=False), (1, 1, 96, 95)),  # strips
+        (lambda: CoordConv1d(8, 5, 3, padding=1, zero_init=False), (2, 8, 11)),
+    ],
+)
+def test_derivatives_in_forward_mode_are_the_limits_of_differences(
+    make: Callable[[], nn.Module], shape: tuple[int, ...]
+) -> None:
+    module = make().double().requires_grad_(False)
+    held = dict(module.named_parameters())
+    x = torch.randn(shape, dtype=torch.float64)
+    along_x, along = torch.randn_like(x), {n: torch.randn_like(p) for n, p in held.items()}
+
+    def at(step: float) -> Tensor:
+        moved = {name: p + step * along[name] for name, p in held.items()}
+        out: Tensor = functional_call(module, moved, (x + step * along_x,))
+        return out
+
+    with forward_ad.dual_level():
+        dual = {name: forward_ad.make_dual(p, along[name]) for name, p in held.items()}
+        out = functional_call(module, dual, (forward_ad.make_dual(x, along_x),))
+        tangent = forward_ad.unpack_dual(out).tangent
+    torch.testing.assert_close(tangent, (at(1e-4) - at(-1e-4)) / 2e-4, rtol=0, atol=1e-7)

@@ -39,7 +39,7 @@ def test_the_papers_form_is_timms_mlp(prefix: int) -> None:
     layer = LogCPB(3, (5, 7), hidden=40, baseline=0.0)
     load(layer, theirs.mlp.fc1, theirs.mlp.fc2)
     ours = bias_of(layer, Places.of(5, 7, prefix=prefix))
-    torch.testing.assert_close(ours, theirs.get_bias(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours, theirs.get_bias(), rtol=0, atol=1e-6)
 
 
 def test_a_pretrained_window_is_timms() -> None:
@@ -47,7 +47,7 @@ def test_a_pretrained_window_is_timms() -> None:
     layer = LogCPB(2, (4, 3), hidden=40, baseline=0.0)
     load(layer, theirs.mlp.fc1, theirs.mlp.fc2)
     ours = bias_of(layer, Places.of(6, 9))
-    torch.testing.assert_close(ours, theirs.get_bias(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours, theirs.get_bias(), rtol=0, atol=1e-6)
     other = LogCPB(2, (6, 9), hidden=40, baseline=0.0)
     other.load_state_dict(layer.state_dict())
     assert (bias_of(other, Places.of(6, 9)) - ours).abs().max() > 1e-2  # the unit is not free
@@ -58,12 +58,12 @@ def test_the_papers_form_is_torchvisions_and_swin_v2s() -> None:
     layer = LogCPB(2, (4, 6), baseline=0.0)
     load(layer, theirs.cpb_mlp[0], theirs.cpb_mlp[2])
     ours = bias_of(layer, Places.of(4, 6))
-    torch.testing.assert_close(ours, theirs.get_relative_position_bias(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours, theirs.get_relative_position_bias(), rtol=0, atol=1e-6)
     swin = WindowAttention(8, (4, 6), 2)
     load(layer, swin.cpb_mlp[0], swin.cpb_mlp[2])
     table = 16 * torch.sigmoid(swin.cpb_mlp(swin.relative_coords_table)).reshape(-1, 2)
     wanted = table[swin.relative_position_index.flatten()].reshape(24, 24, 2).permute(2, 0, 1)[None]
-    torch.testing.assert_close(bias_of(layer, Places.of(4, 6)), wanted, rtol=0, atol=1e-5)
+    torch.testing.assert_close(bias_of(layer, Places.of(4, 6)), wanted, rtol=0, atol=1e-6)
 
 
 def test_the_scale_of_offsets_is_the_formula() -> None:
@@ -175,7 +175,7 @@ def test_the_function_and_the_layer_agree() -> None:
     layer = LogCPB(2, (4, 6), hidden=20, std=1.0)
     offset = torch.tensor([[0.0, 0.0], [0.0, -1.0], [0.0, -2.0]])  # of the first of three cells
     row = log_cpb(offset, layer.weight, layer.shift, layer.out, (4, 6))
-    torch.testing.assert_close(bias_of(layer, Places.of(1, 3))[0, :, 0], row, rtol=0, atol=1e-5)
+    torch.testing.assert_close(bias_of(layer, Places.of(1, 3))[0, :, 0], row, rtol=0, atol=1e-6)
 
 
 def test_its_repr_is_the_call_that_makes_it() -> None:

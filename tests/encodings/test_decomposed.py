@@ -23,15 +23,15 @@ def bias_of(
 
 @pytest.mark.parametrize("window", [(7, 7), (4, 4), (3, 5), (8, 2)])
 def test_it_is_sams_with_the_query_unscaled(window: tuple[int, int]) -> None:
-    layer = DecomposedBias(6, window, std=1.0)
-    q = torch.randn(2, 3, window[0] * window[1], 6)
+    layer = DecomposedBias(6, window, std=1.0).double()
+    q = torch.randn(2, 3, window[0] * window[1], 6, dtype=torch.float64)
     theirs = get_decomposed_rel_pos_bias(
         q.flatten(0, 1), layer.rows, layer.columns, window, window
     ).unflatten(0, (2, 3))
     ours = bias_of(layer, q, Places.of(*window))
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
     points = Places.of(*window)._replace(shape=None)
-    torch.testing.assert_close(bias_of(layer, q, points), theirs, rtol=0, atol=1e-5)
+    torch.testing.assert_close(bias_of(layer, q, points), theirs, rtol=0, atol=1e-10)
     assert (ours - 6**-0.5 * theirs).abs().max() > 0.1
 
 
@@ -46,7 +46,7 @@ def test_keys_pooled_by_two_have_mvits_offsets(lattices: bool) -> None:
     if not lattices:
         places, pooled = places._replace(shape=None), pooled._replace(shape=None)
     ours = bias_of(layer, q, places, pooled)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
 @given(
@@ -96,7 +96,7 @@ def test_for_one_query_everywhere_it_depends_on_offsets_and_not_on_places() -> N
     frame = Frame.identity(12, 16).crop(1, 3, h=6, w=10)
     crop = bias_of(layer, q.expand(-1, -1, 15, -1), Places.of(3, 5, frame))
     wanted = whole[:, :, :3, :5, :3, :5].flatten(4).flatten(2, 3)
-    torch.testing.assert_close(crop, wanted, rtol=0, atol=1e-5)
+    torch.testing.assert_close(crop, wanted, rtol=0, atol=1e-6)
     other = bias_of(layer, torch.randn(1, 2, 15, 8), Places.of(3, 5))
     assert (other - wanted).abs().max() > 0.1
 
@@ -108,7 +108,7 @@ def test_samples_with_places_of_their_own_have_a_bias_of_their_own() -> None:
     many = bias_of(layer, q, Places.at(points, (9, 9), prefix=1))
     for i in range(3):
         one = bias_of(layer, q[i : i + 1], Places.at(points[i], (9, 9), prefix=1))
-        torch.testing.assert_close(many[i : i + 1], one, rtol=0, atol=1e-5)
+        torch.testing.assert_close(many[i : i + 1], one, rtol=0, atol=1e-6)
 
 
 def test_it_starts_as_plain_attention_and_learns_from_there() -> None:

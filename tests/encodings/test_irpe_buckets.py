@@ -146,3 +146,19 @@ def test_pieces_in_another_order_are_refused(
         "`alpha`, `beta` and `gamma` must be finite, with 0 < alpha <= beta, 1 <= beta and "
         f"alpha < gamma, but are {alpha}, {beta} and {gamma}. The paper's are as 1 : 2 : 8."
     )
+
+
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(alpha=st.floats(0.5, 20), more=st.floats(1, 3), far=st.floats(1.5, 20))
+def test_buckets_made_of_bounds_are_those_of_the_index(
+    alpha: float, more: float, far: float
+) -> None:
+    pieces = {"alpha": alpha, "beta": max(1.0, alpha * more), "gamma": alpha * far}
+    x = torch.arange(-700, 701)
+    rows, _ = CrossBuckets(**pieces).index(x, x)
+    assert torch.equal(rows - math.floor(pieces["beta"]), piecewise_index(x, **pieces))
+
+
+def test_buckets_are_made_where_modules_are_made_on_meta() -> None:
+    with torch.device("meta"):
+        assert ProductBuckets() == ProductBuckets(alpha=1.9)

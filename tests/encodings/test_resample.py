@@ -44,7 +44,7 @@ def test_timm_resamples_tokens_to_the_same_numbers(
     first, table = split_tokens(tokens, *old, prefix=prefix)
     ours = join_tokens(first, recipe(table, *new))
     assert torch.equal(ours[:, :prefix], tokens[:, :prefix])
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("side", [10, 5, 14, 23])
@@ -54,7 +54,7 @@ def test_torchvision_interpolates_embeddings_to_the_same_numbers(side: int) -> N
     theirs = interpolate_embeddings(16 * side, 16, state)["encoder.pos_embedding"]
     first, table = split_tokens(tokens, 7, 7, prefix=1)
     ours = join_tokens(first, resample_table_torchvision(table, side, side))
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
 def test_the_recipes_differ_by_a_fifth_of_the_table() -> None:

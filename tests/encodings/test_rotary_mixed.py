@@ -55,7 +55,7 @@ def test_with_axial_waves_it_is_the_axial_encoding_and_as_drawn_it_is_not() -> N
     assert (mixed.rotate(x, x, places, places)[0] - wanted).abs().max() > 0.1
     with torch.no_grad():
         mixed.waves.copy_(axial_waves(16, theta=10)[:, None])
-    torch.testing.assert_close(mixed.rotate(x, x, places, places)[0], wanted, rtol=0, atol=1e-5)
+    torch.testing.assert_close(mixed.rotate(x, x, places, places)[0], wanted, rtol=0, atol=1e-6)
 
 
 def test_it_is_not_the_identity_at_the_start() -> None:

@@ -126,7 +126,7 @@ def test_a_crop_is_turned_as_in_its_image(make: Callable[[], AttentionEncoding])
     frame = Frame.identity(8, 6).crop(2, 1, h=3, w=4)
     cropped = x.unflatten(-2, (8, 6))[..., 2:5, 1:5, :].flatten(-3, -2)
     out = turned(encoding, cropped, Places.of(3, 4, frame))
-    torch.testing.assert_close(out, q, rtol=0, atol=1e-5)
+    torch.testing.assert_close(out, q, rtol=0, atol=1e-6)
 
 
 @from_zero
@@ -213,7 +213,7 @@ def test_graphs_are_captured_with_any_number_of_tokens(
     shapes = ({2: n + 1}, {0: n}, None)
     program = torch.export.export(Attention(), inputs, dynamic_shapes=shapes)
     other = (random_tokens(31, torch.float32), random_points(30).float(), torch.tensor([9.0, 7.0]))
-    torch.testing.assert_close(program.module()(*other), Attention()(*other), rtol=0, atol=2e-6)
+    torch.testing.assert_close(program.module()(*other), Attention()(*other), rtol=0, atol=1e-6)
 
 
 def test_angles_are_places_times_waves() -> None:

@@ -66,7 +66,7 @@ def test_complex_and_real_arithmetic_agree(n: int, pairs: int, batch: int) -> No
     x, angles = torch.randn(batch, 2, n, 2 * pairs), torch.randn(n, pairs) * 9
     phases = torch.polar(torch.ones_like(angles), angles)
     wanted = turn_in_reals(x, angles.cos(), angles.sin(), "interleaved")
-    torch.testing.assert_close(turn(x, phases), wanted, rtol=0, atol=2e-6)
+    torch.testing.assert_close(turn(x, phases), wanted, rtol=0, atol=1e-6)
 
 
 def test_queries_may_be_any_view() -> None:

@@ -88,7 +88,7 @@ def test_the_separable_build_is_the_general_one(h: int, w: int, quarter: int) ->
     wanted = sinusoidal2d(positions(h, w), 4 * quarter)
     assert torch.equal(sinusoidal2d_code(h, w, 4 * quarter), wanted)
     framed = sinusoidal2d_code(h, w, 4 * quarter, Frame.identity(h, w))
-    torch.testing.assert_close(framed, wanted, rtol=0, atol=1e-5)
+    torch.testing.assert_close(framed, wanted, rtol=0, atol=1e-6)
 
 
 def test_products_of_codes_depend_on_differences_only() -> None:
@@ -132,9 +132,9 @@ def test_a_pixel_has_one_code_in_the_image_a_crop_and_a_flip(module: MapEncoding
     whole = module(torch.zeros(1, 16, 20, 28), Frame.identity(20, 28))[0]
     frame = Frame.identity(20, 28).crop(3, 5, h=8, w=11)
     crop = module(torch.zeros(1, 16, 8, 11), frame)[0]
-    torch.testing.assert_close(crop, whole[:, 3:11, 5:16], rtol=0, atol=2e-6)
+    torch.testing.assert_close(crop, whole[:, 3:11, 5:16], rtol=0, atol=1e-6)
     flip = module(torch.zeros(1, 16, 20, 28), Frame.identity(20, 28).hflip())[0]
-    torch.testing.assert_close(flip, whole.flip(-1), rtol=0, atol=2e-6)
+    torch.testing.assert_close(flip, whole.flip(-1), rtol=0, atol=1e-6)
 
 
 def test_with_fixed_cells_a_pixel_has_one_code_at_every_scale() -> None:
@@ -142,7 +142,7 @@ def test_with_fixed_cells_a_pixel_has_one_code_at_every_scale() -> None:
     zoomed = frame.resize(60, 84)  # the middle of three fine cells lies on a coarse one's centre
     coarse = Sinusoidal2d(cells=(10, 14))(torch.zeros(1, 16, 20, 28), frame)
     fine = Sinusoidal2d(cells=(10, 14))(torch.zeros(1, 16, 60, 84), zoomed)[..., 1::3, 1::3]
-    torch.testing.assert_close(fine, coarse, rtol=0, atol=2e-6)
+    torch.testing.assert_close(fine, coarse, rtol=0, atol=1e-6)
     free = Sinusoidal2d()(torch.zeros(1, 16, 60, 84), zoomed)[..., 1::3, 1::3]
     assert (free - coarse).abs().max() > 0.5  # without them, cells are the map's own
 
@@ -228,7 +228,7 @@ def test_tokens_are_encoded_as_the_maps_cells_are(
         wanted = module(fmap).flatten(2).mT
         for where in (places, places._replace(shape=None)):  # the quick way and the general one
             got = module.tokens(x, where)
-            torch.testing.assert_close(got[:, placed], wanted, rtol=0, atol=1e-5)
+            torch.testing.assert_close(got[:, placed], wanted, rtol=0, atol=1e-6)
             unplaced = torch.cat([got[:, :prefix], got[:, prefix + h * w :]], 1)
             alone = torch.cat([x[:, :prefix], x[:, prefix + h * w :]], 1)
             assert torch.equal(unplaced[..., :width], alone)
@@ -256,11 +256,11 @@ def test_tokens_follow_their_frame_and_their_order(module: PointEncoding) -> Non
     places = Places.of(8, 11, frames)
     tokens = x.flatten(2).mT
     wanted = module(x, frames).flatten(2).mT
-    torch.testing.assert_close(module.tokens(tokens, places), wanted, rtol=0, atol=1e-5)
+    torch.testing.assert_close(module.tokens(tokens, places), wanted, rtol=0, atol=1e-6)
     order = torch.randperm(88)
     mixed = places._replace(positions=places.positions[:, order])
     got = module.tokens(tokens[:, order], mixed)
-    torch.testing.assert_close(got, wanted[:, order], rtol=0, atol=1e-5)
+    torch.testing.assert_close(got, wanted[:, order], rtol=0, atol=1e-6)
     assert (module.tokens(tokens[:, order], places) - wanted[:, order]).abs().max() > 0.1
 
 

@@ -16,7 +16,8 @@ def test_positional_encodings_builds_the_same_in_another_order(n: int, width: in
     theirs = PositionalEncoding1D(width)(torch.zeros(1, n, width))[0].mT
     ours = sinusoidal1d(torch.arange(float(n)), width)
     order = [*range(0, width, 2), *range(1, width, 2)]
-    torch.testing.assert_close(ours, theirs[order], rtol=0, atol=1e-5)
+    # Theirs are angles of up to 63 radians in float32: half a unit of their last place is 2e-6.
+    torch.testing.assert_close(ours, theirs[order], rtol=0, atol=3e-6)
 
 
 def test_products_of_codes_depend_on_differences_only_if_every_sine_has_its_cosine() -> None:
@@ -53,8 +54,8 @@ def test_a_pixel_of_a_row_has_one_code_in_the_row_a_crop_and_a_flip(cells: int |
     frame = Frame.identity(1, 28)
     crops = Frame.stack([frame.crop(0, 5, h=1, w=11), frame.crop(0, 12, h=1, w=11).hflip()])
     crop = module(torch.zeros(2, 7, 11), crops)
-    torch.testing.assert_close(crop[0], whole[0, :, 5:16], rtol=0, atol=1e-5)
-    torch.testing.assert_close(crop[1], whole[0, :, 12:23].flip(-1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(crop[0], whole[0, :, 5:16], rtol=0, atol=1e-6)
+    torch.testing.assert_close(crop[1], whole[0, :, 12:23].flip(-1), rtol=0, atol=1e-6)
     assert (module(torch.zeros(1, 7, 11)) - crop[:1]).abs().max() > 0.1  # without the frame: lost
 
 

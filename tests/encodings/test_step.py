@@ -39,7 +39,7 @@ def test_a_peers_one_dimensional_code_is_adms_with_its_channels_interleaved() ->
     theirs = PositionalEncoding1D(16)(torch.zeros(1, 50, 16))[0]
     sin, cos = theirs[:, 0::2], theirs[:, 1::2]
     ours = step_code_adm(torch.arange(50), 16)
-    torch.testing.assert_close(ours, torch.cat([cos, sin], 1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours, torch.cat([cos, sin], 1), rtol=0, atol=1e-6)
 
 
 def test_the_forms_differ_as_much_as_codes_can() -> None:

@@ -103,16 +103,17 @@ class _AddMap(torch.autograd.Function):
             return grad, None
         return grad, _batch_sum(grad)[None] if ctx.shared else grad
 
+    @staticmethod
+    def jvp(ctx: Any, y: Tensor, term: Tensor) -> Tensor:
+        return y.add_(term)
+
 
 class _AddStrips(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, rows: Tensor, columns: Tensor, left: int, top: int) -> Tensor:
         ctx.mark_dirty(y)
         ctx.left, ctx.top, ctx.sizes = left, top, (rows.shape[-1], columns.shape[-1])
-        across, down = Strip(rows, left), Strip(columns, top)
-        for view, part in (*across.parts(y), *down.parts(y.mT)):
-            view.add_(_channels_inside(part) if _format(y) is torch.channels_last else part)
-        return y
+        return _add_strips(y, rows, columns, left, top)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -122,6 +123,17 @@ class _AddStrips(torch.autograd.Function):
         rows = _collapse(total, ctx.left, ctx.sizes[0])
         columns = _collapse(total.mT, ctx.top, ctx.sizes[1])
         return grad, rows, columns, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, y: Tensor, rows: Tensor, columns: Tensor, left: None, top: None) -> Tensor:
+        return _add_strips(y, rows, columns, ctx.left, ctx.top)
+
+
+def _add_strips(y: Tensor, rows: Tensor, columns: Tensor, left: int, top: int) -> Tensor:
+    across, down = Strip(rows, left), Strip(columns, top)
+    for view, part in (*across.parts(y), *down.parts(y.mT)):
+        view.add_(_channels_inside(part) if _format(y) is torch.channels_last else part)
+    return y
 
 
 def _collapse(total: Tensor, first: int, size: int) -> Tensor:

@@ -34,6 +34,10 @@ def axis_offsets(
     Of rows from rows and columns from columns (`hq hk` and `wq wk`) where both are lattices, else
     of each query from each key (`*b n m`).
     """
+    if places.shape is not None and places.positions is key_places.positions:
+        # A lattice and itself: its cells are one apart, wherever it is.
+        rows, columns = (torch.arange(n, device=places.positions.device) for n in places.shape)
+        return rows[:, None] - rows, columns[:, None] - columns
     q, k = whole_steps(places, key_places)
     if places.shape is not None and key_places.shape is not None:
         q, k = q.unflatten(-2, places.shape), k.unflatten(-2, key_places.shape)  # h w 2

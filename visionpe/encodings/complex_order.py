@@ -22,7 +22,7 @@ from visionpe.encodings.base import (
     require_channels,
     require_tokens,
 )
-from visionpe.encodings.precision import kept_precise, wide_dtype, widest_dtype
+from visionpe.encodings.precision import kept_precise, widest_dtype
 from visionpe.encodings.sinusoid import require_temperature
 from visionpe.frame import Frame
 from visionpe.grids import positions
@@ -68,8 +68,7 @@ class ComplexOrder(PointEncoding):
     Args:
         channels: of the map or tokens, an even number.
         temperature: the longest wavelength at the start, in units of 2 pi cells.
-        cells: `(rows, columns)` that the whole image counts as ; see
-            `visionpe.positions`.
+        cells: `(rows, columns)` that the whole image counts as; see `visionpe.positions`.
         zero_init: start with amplitude 0, the identity, where only amplitudes have a gradient in
             the first step; otherwise with amplitude 1.
 
@@ -191,8 +190,8 @@ class _Waves(nn.Module):
         """The code of the map `x`, `*b d h w`."""
         require_batch(frame, x.shape[0])
         h, w = x.shape[-2:]
-        precise = wide_dtype(x)
-        points = positions(h, w, frame, cells=cells, device=x.device, dtype=precise)
+        exact = widest_dtype(x.device)
+        points = positions(h, w, frame, cells=cells, device=x.device, dtype=exact)
         code = self(points.flatten(-2).mT)  # *b 2 h w -> *b hw d
         fmap: Tensor = code.to(x.dtype).mT.unflatten(-1, (h, w))
         return fmap
@@ -200,11 +199,10 @@ class _Waves(nn.Module):
     def on_tokens(self, x: Tensor, places: Places, cells: tuple[int, int] | None) -> Tensor:
         """The code of the tokens `x`, `*b n d`, zeros for those without a place."""
         require_tokens("x", x, places)
-        precise = wide_dtype(x, places.positions)
-        places = places.to(x.device, precise)
+        places = places.to(x.device, widest_dtype(x.device))
         points = places.positions
         if cells is not None:
-            count = torch.tensor(cells, device=x.device, dtype=precise)
+            count = torch.tensor(cells, device=x.device, dtype=points.dtype)
             points = (places.coordinates() * count + (count - 1)) / 2
         return pad_tokens(self(points).to(x.dtype), places)
 

@@ -60,19 +60,16 @@ def fourier_code(
     device, exact = matrix.device, widest_dtype(matrix.device)
     if frame is not None:
         return _features(grid(h, w, frame, device=device, dtype=exact), matrix, dtype)
-    waves = (matrix.to(exact) / 2).unsqueeze(-1)  # bands 2 1
+    along_y, along_x = (matrix.to(exact) / 2).unbind(-1)
     # Both axes together: on small maps the number of calls is the cost.
-    cycles = torch.cat(
-        [
-            waves[:, 0] * axis(h, device=device, dtype=exact),
-            waves[:, 1] * axis(w, device=device, dtype=exact),
-        ],
-        -1,
-    )
-    (sin_y, sin_x), (cos_y, cos_x) = (part.split([h, w], -1) for part in _waves(cycles, dtype))
-    # The angles of the axes add up; sines, then cosines: 2 bands h 1 by bands 1 w.
-    code: Tensor = torch.stack([sin_y, cos_y])[..., None] * cos_x[:, None]
-    code.addcmul_(torch.stack([cos_y, -sin_y])[..., None], sin_x[:, None])
+    y, x = axis(h, device=device, dtype=exact), axis(w, device=device, dtype=exact)
+    cycles = torch.cat([torch.outer(along_y, y), torch.outer(along_x, x)], -1)  # bands h+w
+    sin, cos = _waves(cycles, dtype)
+    waves = torch.stack([sin, cos, -sin])
+    of_y, of_x = waves[..., :h, None], waves[..., None, h:]  # 3 bands h 1, 3 bands 1 w
+    # The angles of the axes add up; sines, then cosines.
+    code: Tensor = of_y[:2] * of_x[1]
+    code.addcmul_(of_y[1:], of_x[0])
     return code.flatten(0, 1)
 
 

@@ -63,9 +63,11 @@ class ProductBuckets(Buckets):
     alpha: float = 1.9
     beta: float = 3.8
     gamma: float = 15.2
+    _bounds: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _require_pieces(self.alpha, self.beta, self.gamma)
+        object.__setattr__(self, "_bounds", _bounds(self.alpha, self.beta, self.gamma))
 
     @property
     @override
@@ -74,12 +76,8 @@ class ProductBuckets(Buckets):
 
     @override
     def index(self, y: Int[Tensor, "*#s"], x: Int[Tensor, "*#s"]) -> tuple[Int[Tensor, "..."], ...]:
-        top = math.floor(self.beta)
-        rows, columns = (
-            piecewise_index(part, alpha=self.alpha, beta=self.beta, gamma=self.gamma) + top
-            for part in (y, x)
-        )
-        return (rows * (2 * top + 1) + columns,)
+        rows, columns = _reached(y, x, self._bounds)
+        return (rows * (len(self._bounds) + 1) + columns,)
 
 
 @final
@@ -102,9 +100,11 @@ class CrossBuckets(Buckets):
     alpha: float = 20.0
     beta: float = 40.0
     gamma: float = 160.0
+    _bounds: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _require_pieces(self.alpha, self.beta, self.gamma)
+        object.__setattr__(self, "_bounds", _bounds(self.alpha, self.beta, self.gamma))
 
     @property
     @override
@@ -113,12 +113,8 @@ class CrossBuckets(Buckets):
 
     @override
     def index(self, y: Int[Tensor, "*#s"], x: Int[Tensor, "*#s"]) -> tuple[Int[Tensor, "..."], ...]:
-        top = math.floor(self.beta)
-        rows, columns = (
-            piecewise_index(part, alpha=self.alpha, beta=self.beta, gamma=self.gamma) + top
-            for part in (y, x)
-        )
-        return rows, columns + (2 * top + 1)
+        rows, columns = _reached(y, x, self._bounds)
+        return rows, columns + (len(self._bounds) + 1)
 
 
 @final
@@ -192,6 +188,29 @@ class QuantisedBuckets(Buckets):
         square = _square(y, x).clamp(max=len(self._ranks) - 1)
         rank = torch.tensor(self._ranks, device=square.device)[square]
         return (piecewise_index(rank, alpha=self.alpha, beta=self.beta, gamma=self.gamma),)
+
+
+def _bounds(alpha: float, beta: float, gamma: float) -> tuple[int, ...]:
+    """The offsets at which an axis' next bucket begins, in order: `2 floor(beta)`, as many back.
+
+    By `piecewise_index` itself, which would take some twenty operations at each call.
+    """
+    # On the CPU, also where modules are made on meta.
+    index = torch.arange(1, math.floor(beta) + 1, dtype=torch.float64, device="cpu")
+    ratio = gamma / alpha
+    # Where the rounded logarithm reaches the index; below, whole numbers are their own.
+    exponent = (index - 0.5 - alpha) / max(beta - alpha, 1e-9)
+    start = torch.where(exponent > 0, alpha * ratio**exponent, index).clamp(max=2.0**52)
+    near = start.floor()[:, None] + torch.arange(-1, 3, device="cpu")  # the first is one of these
+    reached = piecewise_index(near, alpha=alpha, beta=beta, gamma=gamma) >= index[:, None]
+    ahead = [int(row) for row in near.gather(1, reached.int().argmax(1, keepdim=True))]
+    return (*(1 - bound for bound in reversed(ahead)), *ahead)
+
+
+def _reached(y: Tensor, x: Tensor, bounds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """How many bounds a row offset and a column offset have reached: the bucket of each."""
+    at = torch.tensor(bounds, device=y.device)
+    return torch.bucketize(y.long(), at, right=True), torch.bucketize(x.long(), at, right=True)
 
 
 def _square(y: Tensor, x: Tensor) -> Tensor:

@@ -19,8 +19,9 @@ def wide_dtype(*tensors: Tensor) -> torch.dtype:
     return dtype
 
 
-def widest_dtype(device: torch.device) -> torch.dtype:
+def widest_dtype(device: torch.device | str | None) -> torch.dtype:
     """float64 wherever there is one: for angles, of which an error is one of the code."""
+    device = torch.get_default_device() if device is None else torch.device(device)
     return torch.float32 if device.type == "mps" else torch.float64
 
 

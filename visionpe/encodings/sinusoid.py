@@ -4,18 +4,19 @@ In double precision, so that positions of 65,536 and more keep their code.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from visionpe.encodings.precision import widest_dtype
 
 
 def sinusoid(
-    position: Float[Tensor, "*s"],
+    position: Float[Tensor, "*s"] | Int[Tensor, "*s"],
     width: int,
     *,
     temperature: float = 10000.0,
     last_band_at_temperature: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> Float[Tensor, "2 bands *s"]:
     """Sines and cosines of a position at `width / 2` frequencies `temperature ** -(k / bands)`.
 
@@ -25,6 +26,7 @@ def sinusoid(
         temperature: the longest wavelength, in units of 2 pi cells, above 0.
         last_band_at_temperature: divide `k` by `bands - 1` instead, so that the longest wavelength
             is reached (big_vision) rather than approached.
+        dtype: of the result; by default the positions', which must then be floating point.
 
     Raises:
         ValueError: if `width` is odd or below 2, or `temperature` not positive.
@@ -36,13 +38,17 @@ def sinusoid(
         raise ValueError(f"`width` must be an even number of at least 2, but is {width}.")
     require_temperature(temperature)
     bands = width // 2
-    # MPS has no float64; everywhere else the angles are exact to 65,536 cells and beyond.
-    precise = widest_dtype(position.device)
-    steps = torch.arange(bands, device=position.device, dtype=precise)
     last = max(bands - 1, 1) if last_band_at_temperature else bands
-    frequency = torch.pow(temperature, steps / -last)
+    # MPS has no float64; everywhere else the angles are exact to 65,536 cells and beyond.
+    precise, device = widest_dtype(position.device), position.device
+    frequency = torch.logspace(
+        0, (1 - bands) / last, bands, base=temperature, dtype=precise, device=device
+    )
     angle = frequency.reshape(-1, *[1] * position.dim()) * position.to(precise)
-    return torch.stack([angle.sin(), angle.cos()]).to(position.dtype)
+    # Each cast on its way into the result: a stack of both in double precision costs a pass more.
+    waves = angle.new_empty(2, *angle.shape, dtype=dtype or position.dtype)
+    waves[0], waves[1] = angle.sin(), angle.cos()
+    return waves
 
 
 def require_temperature(temperature: float) -> None:

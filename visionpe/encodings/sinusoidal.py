@@ -7,12 +7,12 @@ The order of the channels is that of `sinusoidal2d`; other libraries' orders sta
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
 from visionpe.encodings.base import PointEncoding, pad_tokens, require_batch, require_tokens
-from visionpe.encodings.precision import wide_dtype
+from visionpe.encodings.precision import wide_dtype, widest_dtype
 from visionpe.encodings.sinusoid import require_temperature, sinusoid
 from visionpe.encodings.sinusoidal_orders import band_counts, sinusoidal2d
 from visionpe.frame import Frame
@@ -45,13 +45,21 @@ def sinusoidal2d_code(
     True
     """
     if frame is not None:
-        points = positions(h, w, frame, cells=cells, device=device, dtype=dtype)
-        return sinusoidal2d(points, width, temperature=temperature)
+        exact = widest_dtype(frame.affine.device if device is None else device)
+        points = positions(h, w, frame, cells=cells, device=device, dtype=exact)
+        return sinusoidal2d(points, width, temperature=temperature).to(dtype)
     # The whole image: y changes down the columns only and x along the rows only.
-    down, along = cells or (None, None)
-    y = line_positions(h, cells=down, device=device, dtype=dtype)
-    x = line_positions(w, cells=along, device=device, dtype=dtype)
-    rows, columns = _by_axis(y, x, width, temperature)  # dy h, dx w
+    if cells is None:  # each counts from 0: the waves of the longer serve both
+        # A graph with open sizes must not ask which that is.
+        longer = h + w if torch.compiler.is_compiling() else max(h, w)
+        line = torch.arange(longer, device=device)
+        waves = _waves(line, width, temperature, dtype)
+        rows, columns = _channels(waves[..., :h], waves[..., :w], width)
+    else:
+        exact = widest_dtype(device)
+        y = line_positions(h, cells=cells[0], device=device, dtype=exact)
+        x = line_positions(w, cells=cells[1], device=device, dtype=exact)
+        rows, columns = _by_axis(y, x, width, temperature, dtype)  # dy h, dx w
     return torch.cat([rows[:, :, None].expand(-1, -1, w), columns[:, None].expand(-1, h, -1)])
 
 
@@ -175,16 +183,17 @@ def _code_of(
     """The code for the tokens `x`, `*b n d`, zeros for those without a place."""
     require_tokens("x", x, places)
     precise = wide_dtype(x, places.positions)
-    places = places.to(x.device, precise)
+    places = places.to(x.device, widest_dtype(x.device))
     points = places.positions
     if cells is not None:
-        count = torch.tensor(cells, device=x.device, dtype=precise)
+        count = torch.tensor(cells, device=x.device, dtype=points.dtype)
         points = (places.coordinates() * count + (count - 1)) / 2
     if places.shape is None:
         code = sinusoidal2d(points.mT[..., None], width, temperature=temperature)[..., 0].mT
     else:
         lattice = points.unflatten(-2, places.shape)  # *b h w 2
-        rows, columns = _by_axis(lattice[..., :, 0, 0], lattice[..., 0, :, 1], width, temperature)
+        down, along = lattice[..., 0, 0], lattice[..., 0, :, 1]
+        rows, columns = _by_axis(down, along, width, temperature, precise)
         # Small, and read along the channels: *b h dy, *b w dx.
         rows, columns = (part.movedim(0, -1).contiguous() for part in (rows, columns))
         size = *lattice.shape[:-1], -1  # *b h w of any d
@@ -196,15 +205,36 @@ def _code_of(
 
 
 def _by_axis(
-    y: Float[Tensor, "*b h"], x: Float[Tensor, "*b w"], width: int, temperature: float
+    y: Float[Tensor, "*b h"],
+    x: Float[Tensor, "*b w"],
+    width: int,
+    temperature: float,
+    dtype: torch.dtype,
 ) -> tuple[Float[Tensor, "dy *b h"], Float[Tensor, "dx *b w"]]:
     """The channels of `sinusoidal2d` that are a row's, and those that are a column's."""
-    sin_y, cos_y, sin_x, cos_x = band_counts(width)
     # One call for both axes: on small maps the number of calls is the cost.
-    waves = sinusoid(torch.cat([y, x], -1), 2 * sin_y, temperature=temperature)  # 2 bands *b h+w
+    waves = _waves(torch.cat([y, x], -1), width, temperature, dtype)
     rows, columns = waves.split([y.shape[-1], x.shape[-1]], -1)
-    rows = rows.flatten(0, 1).narrow(0, 0, sin_y + cos_y)
-    return rows, columns.narrow(1, 0, sin_x).flatten(0, 1).narrow(0, 0, sin_x + cos_x)
+    return _channels(rows, columns, width)
+
+
+def _waves(
+    points: Float[Tensor, "*s"] | Int[Tensor, "*s"],
+    width: int,
+    temperature: float,
+    dtype: torch.dtype,
+) -> Float[Tensor, "2 bands *s"]:
+    """All sines and cosines of positions on one axis."""
+    return sinusoid(points, 2 * band_counts(width)[0], temperature=temperature, dtype=dtype)
+
+
+def _channels(
+    rows: Float[Tensor, "2 bands *b h"], columns: Float[Tensor, "2 bands *b w"], width: int
+) -> tuple[Float[Tensor, "dy *b h"], Float[Tensor, "dx *b w"]]:
+    """Of each axis' waves those that a code of this width has."""
+    sin_y, cos_y, sin_x, cos_x = band_counts(width)
+    of_y = rows.flatten(0, 1).narrow(0, 0, sin_y + cos_y)
+    return of_y, columns.narrow(1, 0, sin_x).flatten(0, 1).narrow(0, 0, sin_x + cos_x)
 
 
 def _require_options(temperature: float, cells: tuple[int, int] | None) -> None:

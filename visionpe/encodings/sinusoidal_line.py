@@ -2,11 +2,12 @@
 
 from typing import final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from visionpe.encodings.base import require_batch
-from visionpe.encodings.precision import wide_dtype
+from visionpe.encodings.precision import widest_dtype
 from visionpe.encodings.sinusoid import require_temperature, sinusoid
 from visionpe.frame import Frame
 from visionpe.grids import line_positions, positions
@@ -31,9 +32,7 @@ def sinusoidal1d(
     >>> sinusoidal1d(torch.tensor([0.0]), 3).flatten().tolist()
     [0.0, 0.0, 1.0]
     """
-    _require_width(width)
-    waves = sinusoid(points, width + width % 2, temperature=temperature)  # 2 bands *b n
-    return waves.flatten(0, 1).narrow(0, 0, width).movedim(0, -2)
+    return _code(points, width, temperature, points.dtype)
 
 
 @final
@@ -73,18 +72,28 @@ class Sinusoidal1d(nn.Module):
             frame: where the row sits in its image; without it, it is the whole.
         """
         require_batch(frame, x.shape[0])
-        precise = wide_dtype(x)
+        exact = widest_dtype(x.device)
         n = x.shape[-1]
         if frame is None:
-            points = line_positions(n, cells=self.cells, device=x.device, dtype=precise)
+            points = line_positions(n, cells=self.cells, device=x.device, dtype=exact)
         else:
             cells = None if self.cells is None else (1, self.cells)
-            places = positions(1, n, frame, cells=cells, device=x.device, dtype=precise)
+            places = positions(1, n, frame, cells=cells, device=x.device, dtype=exact)
             points = places[..., 1, 0, :]  # *b 2 1 n -> *b n
-        return x + sinusoidal1d(points, x.shape[1], temperature=self.temperature).to(x.dtype)
+        return x + _code(points, x.shape[1], self.temperature, x.dtype)
 
     def __repr__(self) -> str:
         return f"Sinusoidal1d(temperature={self.temperature}, cells={self.cells})"
+
+
+def _code(
+    points: Float[Tensor, "*b n"], width: int, temperature: float, dtype: torch.dtype
+) -> Float[Tensor, "*b d n"]:
+    """`sinusoidal1d`, in another dtype than the positions'."""
+    _require_width(width)
+    even = width + width % 2
+    waves = sinusoid(points, even, temperature=temperature, dtype=dtype)  # 2 bands *b n
+    return waves.flatten(0, 1).narrow(0, 0, width).movedim(0, -2)
 
 
 def _require_width(width: int) -> None:
