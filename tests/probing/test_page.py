@@ -12,7 +12,8 @@ from torch import nn
 
 import visionpe
 from visionpe.errors import RunFolderError
-from visionpe.probing.page import save, to_html
+from visionpe.probing.page import to_html
+from visionpe.probing.page_files import save
 from visionpe.probing.page_findings import findings, headline, two
 from visionpe.probing.page_words import KINDS, describe
 from visionpe.probing.result import Mean, ProbeResult
@@ -48,8 +49,8 @@ def saved(result: ProbeResult, tmp_path_factory: pytest.TempPathFactory) -> list
 @pytest.fixture
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes long, and other tests do it."""
-    monkeypatch.setattr("visionpe.probing.page._pictures", lambda result: {})
-    monkeypatch.setattr("visionpe.probing.page._page", lambda *args: "page")
+    monkeypatch.setattr("visionpe.probing.page_files.pictures_of", lambda result: {})
+    monkeypatch.setattr("visionpe.probing.page_files.page_of", lambda *args: "page")
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +128,13 @@ def test_the_finding_says_whether_other_paddings_give_less(result: ProbeResult) 
     for name in twins:
         strong = scored(strong, name, 0.1)
     assert "less with every other padding" in findings(strong)[0].verdict
-    assert "give less in all of 2" in headline(strong)
+    assert "gives less, with the same weights, in all of 2" in headline(strong)
     one = scored(strong, twins[0], 0.6)
     assert f"less with {len(twins) - 1} of {len(twins)} other paddings" in findings(one)[0].verdict
     for name in twins:
         strong = scored(strong, name, 0.6)
     assert "as much with other paddings" in findings(strong)[0].verdict
-    assert "give less in none of 2" in headline(strong)
+    assert "gives less, with the same weights, in none of 2" in headline(strong)
 
 
 def test_scores_are_told_apart_only_if_their_intervals_are(result: ProbeResult) -> None:

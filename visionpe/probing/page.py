@@ -1,18 +1,10 @@
-"""A result as one page that needs no network, and as a folder of files."""
+"""A result as one page that needs no network."""
 
 import base64
-import csv
-import io
-import json
-import math
-import os
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import visionpe
-from visionpe.errors import RunFolderError
 from visionpe.plots import png
 from visionpe.probing.page_findings import best_layer, findings, headline, two
 from visionpe.probing.page_words import KINDS, LIMITS, TARGETS, describe
@@ -23,9 +15,7 @@ from visionpe.probing.result import Mean, ProbeResult
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAGE = "index.html"
-_DPI = 110  # of pictures in the page; those in files are finer
-_FINE = 200
+_DPI = 110  # of pictures in the page
 _ASIDE = ("command", "model")  # of the meta data: said elsewhere on the page
 
 
@@ -36,71 +26,13 @@ def to_html(result: ProbeResult, files: Sequence[str] = ()) -> str:
         result: of `visionpe.probe`.
         files: what lies beside the page and is linked to.
     """
-    return _page(result, _pictures(result), files)
-
-
-def save(result: ProbeResult, folder: str | Path) -> list[Path]:
-    """Writes `result.json`, the scores as CSV, pictures as PNG and the page, all at once.
-
-    The folder appears when all of it is written, or not at all.
-
-    Args:
-        result: of `visionpe.probe`.
-        folder: a new one, or an empty one.
-
-    Returns:
-        The files, the page first.
-
-    Raises:
-        RunFolderError: if the folder holds files, is a file, or cannot be made.
-    """
-    folder = Path(folder)
-    check_folder(folder)
-    pictures = _pictures(result)
-    files = {
-        "result.json": json.dumps(_plain(result.to_dict()), indent=1, allow_nan=False).encode(),
-        "scores.csv": _csv([_flat(mean) for mean in result.means]),
-        "seeds.csv": _csv([_flat(row) for row in result.rows]),
-        **{f"{name}.png": png(figure, dpi=_FINE) for name, (figure, _) in pictures.items()},
-    }
-    files = {PAGE: _page(result, pictures, sorted(files)).encode(), **files}
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = folder.with_name(f".{folder.name}-{os.getpid()}")
-        beside.mkdir()
-        try:
-            for name, content in files.items():
-                (beside / name).write_bytes(content)
-            os.replace(beside, folder)  # takes the place of an empty folder, and of no other
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-    except OSError as error:
-        raise RunFolderError(
-            f"The result cannot be written to {folder}: {error.strerror or error}. Choose another "
-            "folder."
-        ) from error
-    return [folder / name for name in files]
-
-
-def check_folder(folder: Path) -> None:
-    """Makes sure that nothing would be lost by writing a result into a folder.
-
-    Raises:
-        RunFolderError: if it is a file or holds files.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"`folder` must be a folder, but {folder} is a file.")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise RunFolderError(
-            f"`folder` must be a new or an empty folder, but {folder} holds files. Choose another, "
-            "or remove it first."
-        )
+    return page_of(result, pictures_of(result), files)
 
 
 Pictures = dict[str, tuple["Figure", str]]
 
 
-def _pictures(result: ProbeResult) -> Pictures:
+def pictures_of(result: ProbeResult) -> Pictures:
     """Figure and caption by name."""
     layer = best_layer(result)
     found: Pictures = {
@@ -134,8 +66,8 @@ def _pictures(result: ProbeResult) -> Pictures:
     return found
 
 
-def _page(result: ProbeResult, pictures: Pictures, files: Sequence[str]) -> str:
-    """The template beside this file, filled."""
+def page_of(result: ProbeResult, pictures: Pictures, files: Sequence[str]) -> str:
+    """The template beside this file, filled with figures and links to files."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
@@ -213,36 +145,6 @@ def _image(name: str, figure: "Figure", caption: str) -> dict[str, Any]:
         "width": round(inch * width),
         "height": round(inch * height),
     }
-
-
-def _flat(record: Any) -> dict[str, Any]:
-    """A row with each interval as two columns."""
-    flat: dict[str, Any] = {}
-    for key, value in vars(record).items():
-        if isinstance(value, tuple):
-            flat[f"{key}_low"], flat[f"{key}_high"] = value
-        else:
-            flat[key] = value
-    return {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in flat.items()}
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
-    file = io.StringIO()
-    writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue().encode()
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold: no number becomes null, and what is unknown becomes text."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
 def _said(value: Any) -> str:

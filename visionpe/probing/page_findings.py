@@ -51,7 +51,7 @@ def headline(result: ProbeResult) -> str:
         return said
     lower = [t for t in padded if _all_above(best[t], _of(result, best[t], "twin"))]
     return (
-        f"{said} With any other filling at the border the same weights give less in "
+        f"{said} Every other filling of the border gives less, with the same weights, in "
         f"{_count(len(lower), len(padded))} of {len(padded)}."
     )
 

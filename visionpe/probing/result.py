@@ -198,7 +198,7 @@ class ProbeResult:
 
     def save(self, folder: str | Path) -> list[Path]:
         """Writes JSON, pictures and the page into a folder; returns the files."""
-        from visionpe.probing.page import save
+        from visionpe.probing.page_files import save
 
         return save(self, folder)
 
