@@ -11,8 +11,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from visionpe.attaching.errors import AttachError
+    from visionpe.attaching.files import save
     from visionpe.attaching.in_convs import CoordConv
+    from visionpe.attaching.loading import load
     from visionpe.attaching.plan import Plan
+    from visionpe.attaching.state import State, state
     from visionpe.attaching.verbs import attach, detach, disabled, status
     from visionpe.checking.kit import check
     from visionpe.checking.result import CheckResult
@@ -104,20 +107,38 @@ if TYPE_CHECKING:
     from visionpe.encodings.step import StepEmbedding, step_code, step_code_adm
     from visionpe.encodings.t5 import BucketBias, t5_bucket
     from visionpe.encodings.transformer_xl import TransformerXL, transformer_xl_bias
+    from visionpe.folding.errors import FoldError
+    from visionpe.folding.report import Folding
+    from visionpe.folding.verbs import fold, unfold
     from visionpe.frame import Frame
     from visionpe.grids import axis, grid, inside, positions
     from visionpe.inspecting.run import Inventory, inspect
     from visionpe.inspecting.sources import Source
+    from visionpe.models.posenet import CellMLP, PosENet
     from visionpe.paddings.swap import PaddingChange, set_padding
     from visionpe.places import Places
+    from visionpe.probing.dead_leaves import dead_leaves
+    from visionpe.probing.features import record
+    from visionpe.probing.field import effective_field
+    from visionpe.probing.linear import Ridge
+    from visionpe.probing.result import ProbeResult
+    from visionpe.probing.shift import shift_error
+    from visionpe.probing.suite import probe
+    from visionpe.probing.trained import Trained
+    from visionpe.removing.errors import RemoveError
+    from visionpe.removing.verbs import remove, restore
     from visionpe.tracing.errors import TraceError
     from visionpe.tracing.run import Trace, trace
     from visionpe.tracing.sites import Site
 
 _HOME = {
     "AttachError": "visionpe.attaching.errors",
+    "save": "visionpe.attaching.files",
     "CoordConv": "visionpe.attaching.in_convs",
+    "load": "visionpe.attaching.loading",
     "Plan": "visionpe.attaching.plan",
+    "State": "visionpe.attaching.state",
+    "state": "visionpe.attaching.state",
     "attach": "visionpe.attaching.verbs",
     "detach": "visionpe.attaching.verbs",
     "disabled": "visionpe.attaching.verbs",
@@ -245,6 +266,10 @@ _HOME = {
     "t5_bucket": "visionpe.encodings.t5",
     "TransformerXL": "visionpe.encodings.transformer_xl",
     "transformer_xl_bias": "visionpe.encodings.transformer_xl",
+    "FoldError": "visionpe.folding.errors",
+    "Folding": "visionpe.folding.report",
+    "fold": "visionpe.folding.verbs",
+    "unfold": "visionpe.folding.verbs",
     "Frame": "visionpe.frame",
     "axis": "visionpe.grids",
     "grid": "visionpe.grids",
@@ -253,9 +278,22 @@ _HOME = {
     "Inventory": "visionpe.inspecting.run",
     "inspect": "visionpe.inspecting.run",
     "Source": "visionpe.inspecting.sources",
+    "CellMLP": "visionpe.models.posenet",
+    "PosENet": "visionpe.models.posenet",
     "PaddingChange": "visionpe.paddings.swap",
     "set_padding": "visionpe.paddings.swap",
     "Places": "visionpe.places",
+    "dead_leaves": "visionpe.probing.dead_leaves",
+    "record": "visionpe.probing.features",
+    "effective_field": "visionpe.probing.field",
+    "Ridge": "visionpe.probing.linear",
+    "ProbeResult": "visionpe.probing.result",
+    "shift_error": "visionpe.probing.shift",
+    "probe": "visionpe.probing.suite",
+    "Trained": "visionpe.probing.trained",
+    "RemoveError": "visionpe.removing.errors",
+    "remove": "visionpe.removing.verbs",
+    "restore": "visionpe.removing.verbs",
     "TraceError": "visionpe.tracing.errors",
     "Trace": "visionpe.tracing.run",
     "trace": "visionpe.tracing.run",
@@ -275,6 +313,7 @@ __all__ = [
     "AxisBias",
     "BucketBias",
     "Buckets",
+    "CellMLP",
     "CheckResult",
     "ClippedBuckets",
     "ComplexOrder",
@@ -288,6 +327,8 @@ __all__ = [
     "EuclideanBuckets",
     "Factorised2d",
     "FlowEmbedding",
+    "FoldError",
+    "Folding",
     "FourierFeatures",
     "FourierInput",
     "Frame",
@@ -309,9 +350,13 @@ __all__ = [
     "Places",
     "Plan",
     "PointEncoding",
+    "PosENet",
+    "ProbeResult",
     "ProductBuckets",
     "QuantisedBuckets",
     "RelativeBias",
+    "RemoveError",
+    "Ridge",
     "Rotary",
     "RotaryDINOv3",
     "RotaryMixed",
@@ -322,9 +367,11 @@ __all__ = [
     "Sinusoidal2d",
     "Site",
     "Source",
+    "State",
     "StepEmbedding",
     "Trace",
     "TraceError",
+    "Trained",
     "TransformerXL",
     "alibi_bias",
     "alibi_slopes",
@@ -347,13 +394,16 @@ __all__ = [
     "coord_conv1d",
     "coord_conv2d",
     "coordinates",
+    "dead_leaves",
     "decomposed_bias",
     "detach",
     "dinov3_waves",
     "disabled",
+    "effective_field",
     "factorised2d",
     "factorised2d_index",
     "flow_condition",
+    "fold",
     "fourier_code",
     "fourier_features",
     "gaussian_frequencies",
@@ -366,6 +416,7 @@ __all__ = [
     "join_tokens",
     "learned2d_code",
     "liere_rotations",
+    "load",
     "log_axis_frequencies",
     "log_cpb",
     "log_offset",
@@ -375,8 +426,11 @@ __all__ = [
     "per_cell_conv2d",
     "piecewise_index",
     "positions",
+    "probe",
+    "record",
     "relative_bias",
     "relative_index",
+    "remove",
     "resample_axis_table",
     "resample_table",
     "resample_table_dinov2",
@@ -384,11 +438,14 @@ __all__ = [
     "resize_relative_axis",
     "resize_relative_bias",
     "resize_relative_bias_geometric",
+    "restore",
     "rotate",
     "rotate_half",
     "sample_bicubic",
     "sample_bilinear",
+    "save",
     "set_padding",
+    "shift_error",
     "simplex_waves",
     "sinusoid",
     "sinusoidal1d",
@@ -401,12 +458,14 @@ __all__ = [
     "skew_symmetric",
     "spiral_waves",
     "split_tokens",
+    "state",
     "status",
     "step_code",
     "step_code_adm",
     "t5_bucket",
     "trace",
     "transformer_xl_bias",
+    "unfold",
     "wave_angles",
 ]
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib import import_module
 
 import visionpe
 
@@ -14,12 +15,19 @@ usage: visionpe VERB [options]
   test       score a checkpoint on the test set
   predict    write what a model says of a data set
   report     make a page of one or more runs
+  stress     accuracy of a checkpoint against size, shift, crop, flip: visionpe stress RUN
+  sweep      encodings x backbones x seeds: visionpe sweep FILE.yaml
+  probe      how much position a network encodes: visionpe probe MODEL --images DIR --out DIR
+  inspect    what position a model has: visionpe inspect MODEL
+  attach     put an encoding into a model: visionpe attach MODEL ENCODING --dry-run|--out DIR
   check      test a position encoding: visionpe check PACKAGE.MODULE:FACTORY --layout bchw ...
-  list       name what there is: visionpe list [encodings|tasks|data|configs]
+  list       name what there is: visionpe list [encodings|models|tasks|data|configs]
 
   visionpe VERB --help says more; --version prints the version.
 """
-_VERBS = ("fit", "validate", "test", "predict", "report", "check", "list")
+_TRAINED = ("fit", "validate", "test", "predict")  # Lightning's
+_OWN = ("report", "stress", "sweep", "probe", "inspect", "attach", "check", "list")
+_MODULES = {"list": "listing", "inspect": "inspecting", "attach": "attaching", "probe": "probing"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,30 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     verb, rest = (words[0], words[1:]) if words else ("--help", [])
-    match verb:
-        case "-h" | "--help" | "help":
-            print(_HELP, end="")
-            return 0
-        case "-V" | "--version":
-            print(f"visionpe {visionpe.__version__}")
-            return 0
-        case "list":
-            from visionpe.cli import listing
+    if verb in ("-h", "--help", "help"):
+        print(_HELP, end="")
+        return 0
+    if verb in ("-V", "--version"):
+        print(f"visionpe {visionpe.__version__}")
+        return 0
+    if verb in _TRAINED:
+        from visionpe.cli import verbs
 
-            return listing.main(rest)
-        case "check":
-            from visionpe.cli import check
-
-            return check.main(rest)
-        case "report":
-            from visionpe.cli import report
-
-            return report.main(rest)
-        case "fit" | "validate" | "test" | "predict":
-            from visionpe.cli import verbs
-
-            return verbs.main(verb, rest)
-    near = get_close_matches(verb, _VERBS, n=1)
+        return verbs.main(verb, rest)
+    if verb in _OWN:
+        code: int = import_module(f"visionpe.cli.{_MODULES.get(verb, verb)}").main(rest)
+        return code
+    near = get_close_matches(verb, (*_TRAINED, *_OWN), n=1)
     hint = f"Did you mean `{near[0]}`? " if near else ""
     print(
         f"visionpe: there is no verb `{verb}`. {hint}`visionpe --help` lists them.", file=sys.stderr

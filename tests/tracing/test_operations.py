@@ -80,6 +80,33 @@ def test_what_comes_from_everywhere_or_nowhere_has_no_place(
     assert "1" not in {site.module for site in found.sites}
 
 
+def test_padding_continues_rows_and_adds_tokens_without_a_place() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 1),
+        Function(lambda x: F.pad(x.roll(3, 2), (1, 0)).flatten(2).mT),
+        Function(lambda x: F.pad(x, (0, 0, 2, 1))),
+    )
+    found = trace(net, 8, 12)
+    assert found.at("1")[0].prefix == found.at("1")[0].suffix == 0
+    assert (found.at("2")[0].prefix, found.at("2")[0].suffix) == (2, 1)
+
+
+def test_a_query_times_values_of_its_own_place_is_no_attention() -> None:
+    """LambdaNetworks, arXiv 2102.08602: each position has a matrix of its own."""
+
+    def lambdas(x: Tensor) -> Tensor:
+        tokens = x.flatten(2).mT  # b n c
+        matrices = tokens[..., None] * torch.ones(4)  # b n c v
+        return (tokens[..., None, :] @ matrices).squeeze(-2).mT.reshape(x.shape)
+
+    found = trace(
+        nn.Sequential(nn.Conv2d(3, 4, 1), Function(lambdas), nn.Conv2d(4, 8, 1, stride=2)), 8, 12
+    )
+    assert found.attention == []
+    assert found.at("1")[0].lattice == Lattice(8, 12, (1.0, 1.0), (0.5, 0.5))
+    assert found.at("2")[-1].lattice == Lattice(4, 6, (2.0, 2.0), (0.5, 0.5))
+
+
 def test_an_unknown_operation_is_told() -> None:
     found = trace(
         nn.Sequential(nn.Conv2d(3, 4, 1), Function(lambda x: torch.fft.fft(x).real)), 4, 6

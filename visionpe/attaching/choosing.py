@@ -138,7 +138,10 @@ def _unable(site: Site, model: nn.Module, found: Trace) -> str | None:
         conv = model.get_submodule(site.module)
         if not isinstance(conv, nn.Conv2d):
             return f"it is a {type(conv).__name__}, no nn.Conv2d."
-        return None if site.layout == "NCHW" and site.windows == 1 else "it runs on parts of a map."
+        # Branches that are shifted against each other meet in no layout, and still in whole maps.
+        size = site.lattice and (site.lattice.h, site.lattice.w)
+        whole = site.layout == "NCHW" or (site.layout is None and size == site.shape[-2:])
+        return None if whole and site.windows == 1 else "it runs on parts of a map."
     alike = {(s.shape[1:], s.layout, s.lattice) for s in found.outputs if s.module == site.module}
     return "it runs several times, on different maps." if len(alike) > 1 else _layout(site)
 

@@ -9,6 +9,7 @@ from visionpe.attaching.attached import CHILD, Attached, attached_to
 from visionpe.attaching.in_convs import CoordConv
 from visionpe.attaching.plan import Plan
 from visionpe.attaching.planning import Encoding
+from visionpe.tracing.refusals import runs
 
 
 def image_size(model: nn.Module, size: tuple[int, int] | None) -> tuple[int, int]:
@@ -34,10 +35,21 @@ def image_size(model: nn.Module, size: tuple[int, int] | None) -> tuple[int, int
     )
 
 
-def image_channels(model: nn.Module) -> int:
-    """Of the images: what the first convolution takes."""
+def image_channels(model: nn.Module, size: tuple[int, int] | None = None) -> int:
+    """Of the images: what the first convolution takes.
+
+    Args:
+        size: of the images; if given and the model fails at so many channels, those that timm's
+            configuration says: a stem may begin with another operation.
+    """
     convs = (m for m in model.modules() if isinstance(m, nn.Conv2d))
-    return next((conv.in_channels for conv in convs), 3)
+    first = next((conv.in_channels for conv in convs), 3)
+    for name in ("pretrained_cfg", "default_cfg"):
+        config = getattr(model, name, None)
+        known = config.get("input_size") if isinstance(config, dict) else None
+        if size and known and known[0] != first and not runs(model, first, size):
+            return int(known[0])
+    return first
 
 
 def require_encoding(encoding: object) -> None:

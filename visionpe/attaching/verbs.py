@@ -134,7 +134,7 @@ def attach(
     size = image_size(model, size)
     before = attached_to(model)
     with disabled(model) if before else nullcontext():
-        found = trace(model, *size, channels=image_channels(model))
+        found = trace(model, *size, channels=image_channels(model, size))
     plans: list[Plan] = []
     for each, own in zip(encodings, names, strict=True):
         plan = make_plan(found, model, each, at=at, name=own, share=share)

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
 def _probe(words: argparse.Namespace, command: list[str]) -> int:
     out = Path(words.out) if words.out else None
     if out is not None:  # before minutes of work
-        from visionpe.probing.page import check_folder
+        from visionpe.probing.page_files import check_folder
 
         check_folder(out)
     from visionpe.cli.probed import find_model

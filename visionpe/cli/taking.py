@@ -127,6 +127,8 @@ def kinds() -> Iterator[tuple[str, str]]:
             if not isinstance(node, ast.ClassDef) or visionpe._HOME.get(node.name) != home:
                 continue
             bases = {ast.unparse(base) for base in node.bases}
+            if node.name.endswith("Encoding") and bases & {"MapEncoding", "nn.Module"}:
+                continue  # what an encoding is, and none itself
             if bases & {"MapEncoding", "PointEncoding"}:
                 yield node.name, "hanet" if node.name == "HeightAttention" else "map"
             elif "AttentionEncoding" in bases:

@@ -104,11 +104,21 @@ def inspect(model: nn.Module, size: tuple[int, int] | None = None) -> Inventory:
     if size is not None and (not isinstance(size, tuple | list) or len(size) != 2):
         raise ValueError(f"`size` must be `(h, w)`, in pixels, but is {size!r}.")
     kinds = (tables, sinusoids, relatives, rotations, convolutions, pads)
-    found = _shared_once(model, [s for kind in kinds for s in kind(model)])
+    every = [s for kind in kinds for s in kind(model) if _is_read(s, model)]
+    found = _shared_once(model, every)
     if size is not None:
         followed = trace(model, *size, channels=_channels(model))
         found = [_at_size(source, followed) for source in found]
     return Inventory(type(model).__name__, found, (size[0], size[1]) if size else None)
+
+
+def _is_read(source: Source, model: nn.Module) -> bool:
+    """Whether it was not taken out by `visionpe.remove`."""
+    if source.kind == "padding":
+        return True
+    names = (None, *(source.attribute or "").split(", "))
+    removed = getattr(type(model.get_submodule(source.module)), "removed_sources", ())
+    return not any(each.attribute in names for each in removed)
 
 
 def _shared_once(model: nn.Module, found: list[Source]) -> list[Source]:

@@ -63,6 +63,16 @@ def varies(x: Tensor, dim: int) -> bool:
     return bool((x != x.narrow(dim, 0, 1)).any())
 
 
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors, broadcast, hold the same places everywhere.
+
+    >>> same(torch.tensor([1.0, torch.nan]), torch.tensor([[1.0, torch.nan]] * 2))
+    True
+    """
+    a, b = thin(a, b)
+    return torch.equal(a.nan_to_num(-1.0), b.nan_to_num(-1.0))
+
+
 def pair(rows: Tensor, columns: Tensor) -> Tensor:
     """The logits of queries at `rows` and keys at `columns`, broadcast.
 

@@ -15,7 +15,7 @@ def explained(
     """The error to raise: whether the model fails at this size, or the trace does."""
     said = (" ".join(str(error).split()) or type(error).__name__).removesuffix(".") + "."
     image = f"{channels} x {size[0]} x {size[1]}"
-    if _runs(model, channels, size):
+    if runs(model, channels, size):
         return TraceError(
             f"{type(model).__name__} takes images of {image}, but `{where}` cannot be followed: "
             f"{type(error).__name__}: {said}"
@@ -26,7 +26,7 @@ def explained(
     )
 
 
-def _runs(model: nn.Module, channels: int, size: tuple[int, int]) -> bool:
+def runs(model: nn.Module, channels: int, size: tuple[int, int]) -> bool:
     """Whether the model takes such images, tried without arithmetic on the meta device."""
     states = {
         name: tensor.to("meta")

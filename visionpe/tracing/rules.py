@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from visionpe.tracing import rules_product, rules_space
-from visionpe.tracing.codes import is_pairs, nowhere, thin
+from visionpe.tracing.codes import is_pairs, nowhere, same, thin
 from visionpe.tracing.moves import collapse
 from visionpe.tracing.state import Arguments, Rule, Run, floats, is_float, words
 
@@ -164,17 +164,12 @@ def cat(arguments: Arguments, run: Run) -> Tensor:
     shape = list(torch.cat([t.to("meta") for t in parts], dim).shape)
     if dim == 1 and parts[0].dim() == 4 and all(t.stride(1) == 0 or t.shape[1] == 1 for t in parts):
         first = thin(parts[0].narrow(1, 0, 1))[0]
-        if all(_same(first, t.narrow(1, 0, 1)) for t in parts[1:]):
+        if all(same(first, t.narrow(1, 0, 1)) for t in parts[1:]):
             return parts[0].narrow(1, 0, 1).expand(shape)  # channels at the same places
     for d in range(len(shape)):
         if d != dim and shape[d] > 1 and all(t.stride(d) == 0 for t in parts):
             parts = [t.narrow(d, 0, 1) for t in parts]
     return torch.cat(parts, dim).expand(shape)
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    a, b = thin(a, b)
-    return torch.equal(a.nan_to_num(-1.0), b.nan_to_num(-1.0))
 
 
 FACTORIES = words("""

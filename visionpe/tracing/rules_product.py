@@ -5,7 +5,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from visionpe.tracing.codes import is_nowhere, is_pairs, nowhere, pair, squash, thin, unpair, varies
+from visionpe.tracing.codes import (
+    is_nowhere,
+    is_pairs,
+    nowhere,
+    pair,
+    same,
+    squash,
+    thin,
+    unpair,
+    varies,
+)
 from visionpe.tracing.moves import collapse, sample, taps, upwards
 from visionpe.tracing.state import Arguments, Rule, Run
 
@@ -52,9 +62,12 @@ def product(a: Tensor, b: Tensor, run: Run) -> Tensor:
         return b.narrow(-2, 0, 1).expand(full)
     if spread_b:
         return a.narrow(-1, 0, 1).expand(full)
+    rows, columns = a.narrow(-1, 0, 1), b.narrow(-2, 0, 1)
+    if same(rows, columns):  # each place with itself: lambdas, gates
+        return rows.expand(full)
     run.logits += 1
     run.width = a.shape[-1]
-    return pair(*thin(a.narrow(-1, 0, 1)), *thin(b.narrow(-2, 0, 1))).expand(full)
+    return pair(*thin(rows), *thin(columns)).expand(full)
 
 
 def kept(logits: Tensor, dim: int) -> Tensor:
@@ -108,16 +121,19 @@ def convolution(arguments: Arguments, run: Run) -> Tensor:
     if x.shape[1] != takes:
         raise RuntimeError(f"a convolution of {takes} channels got {x.shape[1]}")
     channels = weight.shape[1] * groups if transposed else weight.shape[0]
-    if is_pairs(x):
-        shape = (x.shape[0], channels, *x.shape[2:])
-        return x[:, :1].expand(shape) if set(kernel) == {1} else nowhere(shape)
-    x = out = collapse(x, 1, run.extent)
+    at = []
     for i in range(space):
         n, k, s, p, d = x.shape[2 + i], kernel[i], stride[i], padding[i], dilation[i]
-        at = upwards(n, k, s, p, d, extra[i]) if transposed else taps(n, k, s, p, p, d)
-        if len(at) < 1:
+        at.append(upwards(n, k, s, p, d, extra[i]) if transposed else taps(n, k, s, p, p, d))
+        if len(at[-1]) < 1:
             raise RuntimeError(f"a kernel of {k} cannot be larger than its padded input")
-        out = sample(out, 2 + i, at)
+    if is_pairs(x):
+        shape = (x.shape[0], channels, *map(len, at))
+        mixed = set(kernel) == set(stride) == {1}
+        return x[:, :1].expand(shape) if mixed else nowhere(shape)
+    x = out = collapse(x, 1, run.extent)
+    for i in range(space):
+        out = sample(out, 2 + i, at[i])
     shape = (x.shape[0], takes, *x.shape[2:])
     name = run.stack[-1].name if run.stack else ""
     run.found.append(Convolved(name, shape, squash(x).clone(), kernel, stride, transposed))

@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor
 
-from visionpe.tracing.codes import NOWHERE
+from visionpe.tracing.codes import NOWHERE, thin, varies
 from visionpe.tracing.moves import bins, sample, taps
 from visionpe.tracing.state import Arguments, Rule, Run, words
+
+_ALIKE = 0.05  # pixels: steps that differ by no more are one
 
 
 def pool(arguments: Arguments, run: Run) -> Tensor | tuple[Tensor, Tensor]:
@@ -48,15 +50,30 @@ def adaptive_pool(arguments: Arguments, run: Run) -> Tensor | tuple[Tensor, Tens
 
 
 def pad(arguments: Arguments, run: Run) -> Tensor:
-    """New cells continue the map's rows and columns."""
+    """New cells continue the map's rows and columns; a token among tokens has no place."""
     x: Tensor = arguments["self"]
     padding = list(arguments.get("pad") or arguments["padding"])
     for i, (before, after) in enumerate(zip(padding[::2], padding[1::2], strict=True)):
         if before or after:
             dim = x.dim() - 1 - i
-            at = torch.arange(-before, x.shape[dim] + after, dtype=torch.float64)
-            x = sample(x, dim, at)
+            n = x.shape[dim]
+            at = torch.arange(-before, n + after, dtype=torch.float64)
+            wider = sample(x, dim, at)
+            if not _regular(x, dim):
+                new = ((at < 0) | (at >= n)).view([-1 if d == dim else 1 for d in range(x.dim())])
+                wider = wider.masked_fill(new, NOWHERE)
+            x = wider
     return x
+
+
+def _regular(x: Tensor, dim: int) -> bool:
+    """Whether a dimension counts rows or columns, which may be rolled; tokens go row by row."""
+    if x.shape[dim] < 3 or not varies(x, dim):
+        return True
+    steps = thin(x)[0].diff(dim=dim)
+    step = steps.nanmedian()
+    strays = ((steps - step).abs() > _ALIKE).sum(dim).max()
+    return bool(step != 0) and int(strays) <= 1
 
 
 def resize(arguments: Arguments, run: Run) -> Tensor:

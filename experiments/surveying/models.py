@@ -1,0 +1,107 @@
+"""The models of the census: names, and how each is made without weights and with little memory."""
+
+import inspect
+import math
+from typing import Any, NamedTuple
+
+import timm
+import torch
+import torchvision
+from timm.models import _registry
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+VISION = "torchvision:"
+LARGE = 2**16  # numbers: smaller tensors are each model's own
+_IN_PLACE = {"__imul__", "__iadd__", "__isub__", "__itruediv__", "__setitem__"}
+
+
+class Subject(NamedTuple):
+    """A model of the census.
+
+    Attributes:
+        name: timm's, or torchvision's behind `torchvision:`.
+        module: the file that defines it.
+        size: `(h, w)` that it was made for, in pixels.
+        channels: of its images.
+    """
+
+    name: str
+    module: str
+    size: tuple[int, int]
+    channels: int = 3
+
+
+def subjects() -> list[Subject]:
+    """All names of `timm.list_models()`, and torchvision's models of classification."""
+    found = []
+    for name in timm.list_models():
+        channels, h, w = timm.get_pretrained_cfg(name).input_size
+        found.append(Subject(name, _registry._model_to_module[name], (h, w), channels))
+    for name in torchvision.models.list_models(module=torchvision.models):
+        weights = torchvision.models.get_model_weights(name)
+        crop = inspect.signature(next(iter(weights)).transforms).parameters.get("crop_size")
+        side = 224 if crop is None else crop.default
+        home = torchvision.models.get_model_builder(name).__module__.rpartition(".")[2]
+        found.append(Subject(VISION + name, VISION + home, (side, side)))
+    return found
+
+
+def make(subject: Subject, **options: Any) -> nn.Module:
+    """The model, in evaluation mode, without its own weights.
+
+    Large weights of one shape share their numbers, drawn once: all modules are there and run, but
+    a model of 7 billion parameters takes no more memory than its different shapes. Norms and gates
+    that start at zero, and so would hide what happens before them, are set to one.
+    """
+    torch.manual_seed(0)
+    with Shared():
+        if subject.name.startswith(VISION):
+            name = subject.name.removeprefix(VISION)
+            if name in ("googlenet", "inception_v3"):
+                options["init_weights"] = False
+            model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+        else:
+            model = timm.create_model(subject.name, pretrained=False, **options)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(False)
+        if parameter.dim() < 2 and "bias" not in name and not parameter.any():
+            parameter.fill_(1.0)  # a last norm or a gate that shuts its branch at the start
+    return model.eval()
+
+
+class Shared(TorchFunctionMode):
+    """Large tensors that are made inside are one for each shape, and are filled once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool: dict[tuple[tuple[int, ...], torch.dtype], Tensor] = {}
+        self.held: set[int] = set()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """The function; nothing where it would fill what is shared."""
+        kwargs = kwargs or {}
+        if func is torch.empty:
+            return self._empty(args, kwargs)
+        name = getattr(func, "__name__", "")
+        if (name.endswith("_") and not name.endswith("__")) or name in _IN_PLACE:
+            target = args[0] if args else kwargs.get("tensor")
+            if isinstance(target, Tensor) and target.data_ptr() in self.held:
+                return target
+        return func(*args, **kwargs)
+
+    def _empty(self, args: Any, kwargs: dict[str, Any]) -> Tensor:
+        with torch.device("meta"):
+            like = torch.empty(*args, **{k: v for k, v in kwargs.items() if k != "device"})
+        device = torch.device(kwargs.get("device") or "cpu")
+        if like.numel() < LARGE or not like.is_floating_point() or device.type != "cpu":
+            return torch.empty(*args, **kwargs)
+        key = (tuple(like.shape), like.dtype)
+        if key not in self.pool:
+            fan = math.prod(like.shape[1:])
+            # Between LeCun's and He's: neither fades nor bursts in a hundred layers.
+            self.pool[key] = torch.randn(like.shape, dtype=like.dtype) * math.sqrt(1.5 / fan)
+            self.held.add(self.pool[key].data_ptr())
+        return self.pool[key].view(like.shape)

@@ -1,0 +1,78 @@
+"""The smallest images that a model takes, of the few sizes that are tried."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from experiments.surveying.models import Subject, make
+
+# Not square where that is possible: patches of 16 and 32, of 14, and windows of 7 or 8 of them.
+SMALL = ((64, 96), (56, 84), (64, 64), (56, 56), (96, 160), (112, 112), (128, 192), (128, 128))
+
+
+class Made(NamedTuple):
+    """A model, and images that it takes."""
+
+    model: nn.Module
+    images: Tensor
+    size: tuple[int, int]
+    told: bool  # whether the model was made for this size
+
+
+def smallest(subject: Subject) -> Made:
+    """The model, made for the first of these sizes that it takes; at last for its own."""
+    smaller = [s for s in SMALL if s[0] * s[1] < subject.size[0] * subject.size[1]]
+    told = subject.name.split(":")[0] != "torchvision" and _takes_size(subject)
+    for size in smaller:
+        try:
+            made = at(subject, size, told=told)
+        except Exception:  # whatever the model says of a size that it does not take
+            continue
+        if made is not None:
+            return made
+    made = at(subject, subject.size, told=False)
+    if made is None:
+        raise ValueError(f"{subject.name} gives numbers that are not finite.")
+    return made
+
+
+def at(subject: Subject, size: tuple[int, int], *, told: bool) -> Made | None:
+    """The model and images of one size; None: its outputs are not finite, or all zero."""
+    model = make(subject, **({"img_size": size} if told else {}))
+    images = torch.randn(2, subject.channels, *size, generator=torch.Generator().manual_seed(1))
+    settle(model, images)
+    outputs = run(model, images)
+    if outputs and all(bool(y.isfinite().all() & y.any()) for y in outputs):
+        return Made(model, images, size, told)
+    return None
+
+
+def settle(model: nn.Module, images: Tensor) -> None:
+    """Batch norms take the statistics of one forward, so that nothing fades or bursts."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    try:
+        run(model, images)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.eval()
+            norm.momentum = momentum
+
+
+def run(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """All tensors that the model returns."""
+    with torch.no_grad():
+        return [y for y in tree_leaves(model(images)) if isinstance(y, Tensor)]
+
+
+def _takes_size(subject: Subject) -> bool:
+    try:
+        make(subject, img_size=subject.size)
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,164 @@
+"""One encoding in one model: attached, compared, filled with random numbers, taken off again."""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import visionpe
+from experiments.surveying.sizes import run
+from experiments.surveying.watching import first_outputs, idle_sites
+from visionpe.attaching.putting import put
+
+CLOSE = 1e-5  # of the largest number of an output, where attention is computed in another way
+Result = dict[str, Any]
+
+
+class Before:
+    """A model as it was: what it returned, and what it held.
+
+    Attributes:
+        outputs: of the whole model.
+        inner: what some modules returned, by name.
+    """
+
+    def __init__(self, model: nn.Module, images: Tensor, modules: set[str]) -> None:
+        with first_outputs(model, modules) as self.inner:
+            self.outputs = run(model, images)
+        self.held = _held(model)
+
+    def left(self, model: nn.Module, images: Tensor) -> str | None:
+        """What is not as it was; None: nothing."""
+        if _held(model) != self.held:
+            return "attributes, hooks or children remained"
+        if not _equal(run(model, images), self.outputs):
+            return "outputs are not equal to the bit"
+        return None
+
+
+def attempt(
+    model: nn.Module, images: Tensor, plan: visionpe.Plan, before: Before, exact: bool
+) -> Result:
+    """The outcome for one plan, and the figures."""
+    result: Result = {
+        "sites": len(plan.entries),
+        "skipped": dict(Counter(why for _, why in plan.skipped)),
+    }
+    put(model, plan, False)
+    try:
+        result.update(_compared(model, images, plan, before, exact))
+    except Exception as error:
+        result.update(failed(error))
+    visionpe.detach(model)
+    left = before.left(model, images)
+    result["detached"] = left is None
+    if left is not None:
+        result.update(outcome="not undone", reason=left)
+    return result
+
+
+def _compared(
+    model: nn.Module, images: Tensor, plan: visionpe.Plan, before: Before, exact: bool
+) -> Result:
+    same = run(model, images)
+    identity = difference(same, before.outputs)
+    equal = _equal(same, before.outputs)
+    result: Result = {"identity": identity, "equal": equal}
+    if not (equal if exact else identity <= CLOSE):
+        return {**result, "outcome": "changed at first", "reason": f"by {identity:.1e}"}
+    first = plan.entries[0].site.module
+    for scale in (1.0, 0.01):  # what overflows is tried once more with small numbers
+        fill(plan, scale)
+        changed: list[Tensor] = []
+        with first_outputs(model, {first}) as inner:
+            idle = idle_sites(plan, partial(_collect, changed, model, images))
+        finite = all(bool(y.isfinite().all()) for y in changed)
+        if finite:
+            break
+    result["effect"] = difference(changed, before.outputs)
+    result["at_site"] = difference([inner[first]], [before.inner[first]])
+    if idle:
+        some = ", ".join(idle[:3])
+        return {**result, "outcome": "silent", "reason": f"{len(idle)} did nothing: {some}"}
+    if not result["effect"] > 0 and not result["at_site"] > 0:
+        return {**result, "outcome": "silent", "reason": "random numbers changed nothing"}
+    if not finite:
+        return {**result, "outcome": "not finite", "reason": "random numbers gave no numbers"}
+    return {**result, "outcome": "accepted"}
+
+
+def _collect(outputs: list[Tensor], model: nn.Module, images: Tensor) -> None:
+    outputs.extend(run(model, images))
+
+
+def fill(plan: visionpe.Plan, scale: float) -> None:
+    """Random numbers: a tenth of a unit for what is added to maps, a unit for logits; scaled."""
+    std = scale * (1.0 if plan.kind == "attention" else 0.1)
+    for entry in plan.entries:
+        for parameter in entry.encoding.parameters():
+            nn.init.normal_(parameter, std=std)
+
+
+def difference(after: list[Tensor], before: list[Tensor]) -> float:
+    """The largest difference, as a share of the largest number of its tensor.
+
+    >>> difference([torch.tensor([1.0, 2.5])], [torch.tensor([1.0, 2.0])])
+    0.25
+    """
+    if [y.shape for y in after] != [y.shape for y in before]:
+        return float("inf")
+    shares = [
+        float((a - b).abs().max() / b.abs().max().clamp_min(1e-30))
+        for a, b in zip(after, before, strict=True)
+        if a.numel()
+    ]
+    return max(shares, default=0.0)
+
+
+def failed(error: Exception) -> Result:
+    """How a failure counts: one that says what to do, or a crash."""
+    kind = type(error).__name__
+    said = " ".join(str(error).split())[:300]
+    outcome = "missed" if is_typed(error) else "untyped"
+    return {"outcome": outcome, "error": kind, "reason": said}
+
+
+def is_typed(error: BaseException) -> bool:
+    """Whether an error is one of visionpe's own, raised on purpose."""
+    if isinstance(error, visionpe.TraceError | visionpe.AttachError):
+        return True
+    trace, home = error.__traceback__, Path(visionpe.__file__).parent
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    raised = Path(trace.tb_frame.f_code.co_filename) if trace is not None else Path()
+    return isinstance(error, ValueError | TypeError) and raised.is_relative_to(home)
+
+
+def tried(make: Callable[[], Result]) -> Result:
+    """A result, or how getting it failed."""
+    try:
+        return make()
+    except Exception as error:
+        return failed(error)
+
+
+def _equal(after: list[Tensor], before: list[Tensor]) -> bool:
+    return len(after) == len(before) and all(map(torch.equal, after, before))
+
+
+def _held(model: nn.Module) -> dict[str, tuple[Any, ...]]:
+    """What each module holds: its attributes, its hooks, its parameters."""
+    return {
+        name: (
+            id(module),
+            frozenset(vars(module)),
+            len(module._forward_hooks),
+            len(module._forward_pre_hooks),
+            tuple(map(id, module.parameters(recurse=False))),
+        )
+        for name, module in model.named_modules()
+    }
