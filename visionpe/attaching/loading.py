@@ -92,7 +92,7 @@ def load(model: Model, state: State | str | Path) -> Model:
         plans.append((each, each["share"]))
     with disabled(model) if attached else nullcontext():
         found = {
-            size: trace(model, *size, channels=image_channels(model))
+            size: trace(model, *size, channels=image_channels(model, size))
             for size in {(each["size"][0], each["size"][1]) for each, _ in plans}
         }
     made = [

@@ -124,7 +124,7 @@ def _images(model: nn.Module, size: tuple[int, int]) -> Tensor:
     """One image."""
     tensors = [*model.parameters(), *model.buffers()]
     like = next((t for t in tensors if t.is_floating_point()), torch.zeros(()))
-    return torch.randn(1, image_channels(model), *size).to(like.device, like.dtype)
+    return torch.randn(1, image_channels(model, size), *size).to(like.device, like.dtype)
 
 
 def _difference(given: Any, wanted: Any) -> tuple[float, float]:

@@ -107,7 +107,7 @@ def _chosen(
     if size is None:
         raise ValueError("`size` must be the (h, w) of the images for layers by name, but is None.")
     names = None if layers is None else [str(name) for name in given]
-    return find_layers(trace(model, *size, channels=image_channels(model)), model, names)
+    return find_layers(trace(model, *size, channels=image_channels(model, size)), model, names)
 
 
 def _catch(layer: Layer, caught: Maps) -> Callable[[nn.Module, Any, Any], None]:

@@ -136,7 +136,7 @@ def _images(model: nn.Module, images: Any, size: tuple[int, int] | None, batch_s
     if images is not None:
         return Images(images, batch_size=batch_size)
     h, w = image_size(model, size)
-    return generated(h, w, channels=image_channels(model), batch_size=batch_size)
+    return generated(h, w, channels=image_channels(model, (h, w)), batch_size=batch_size)
 
 
 def _groups(

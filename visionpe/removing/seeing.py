@@ -22,7 +22,7 @@ def sees(model: nn.Module, size: tuple[int, int]) -> bool:
     first = next(model.parameters(), torch.zeros(()))
     with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        images = torch.randn(2, image_channels(model), *size).to(first)
+        images = torch.randn(2, image_channels(model, size), *size).to(first)
         model.eval()
         try:
             out = model(images)
