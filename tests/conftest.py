@@ -16,6 +16,8 @@ CHECKED = [
     "visionpe.checking",
     "visionpe.models",
     "visionpe.tasks.classification",
+    "visionpe.tasks.networks",
+    "visionpe.tasks.scores",
     "visionpe.tasks.stress",
     "visionpe.tasks.stress_views",
     "visionpe.tasks.toy",

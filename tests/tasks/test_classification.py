@@ -15,7 +15,7 @@ import visionpe
 from visionpe.data import BatchAugment, FashionMNIST
 from visionpe.data.loader import EpochLoader
 from visionpe.tasks import Classification
-from visionpe.tasks.classification import subject_of
+from visionpe.tasks.networks import subject_of
 from visionpe.tasks.nonfinite import NonFiniteError
 from visionpe.tasks.schedules import warmup_cosine
 
@@ -185,7 +185,7 @@ def test_a_loss_that_is_no_number_names_step_samples_and_checkpoint(
         trainer(tmp_path, callbacks=[Spoil()]).fit(task, module)
     loader = module.train_dataloader()
     assert isinstance(loader, EpochLoader)
-    rows = loader._orders(0)[2].rows.tolist()
+    rows = loader.orders(0)[2].rows.tolist()
     assert str(caught.value) == (
         f"The loss is nan at step 2 (epoch 0, batch 2, samples {', '.join(map(str, rows))}); the "
         f"weights were not changed by it. The last good checkpoint is {tmp_path}/checkpoints/"

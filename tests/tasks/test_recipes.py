@@ -154,7 +154,7 @@ def test_a_line_that_cannot_be_is_refused_in_one_sentence(
 def test_the_lines_in_the_heads_of_the_configurations_attach() -> None:
     """Each `encodings: ...` that a comment offers, on the backbone of that configuration."""
     from visionpe.tasks.backbones import Subject
-    from visionpe.tasks.classification import make_network
+    from visionpe.tasks.networks import make_network
 
     folder = Path(__file__).parents[2] / "configs" / "classification"
     offered = 0

@@ -1,13 +1,10 @@
 """`visionpe attach`: an encoding put into a model; its plan, or its state on disk."""
 
 import argparse
-import os
-import sys
-import traceback
 from pathlib import Path
-from typing import NoReturn
 
-from visionpe.errors import ConfigError, VisionPEError
+from visionpe.cli.words import Parser, run
+from visionpe.errors import ConfigError
 
 
 def main(argv: list[str]) -> int:
@@ -19,16 +16,7 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit code: 0, or 2 for what cannot be done.
     """
-    try:
-        return _attach(_parser().parse_args(argv))
-    except VisionPEError as error:
-        if os.environ.get("VISIONPE_TRACEBACK") == "1":
-            traceback.print_exception(error)
-        else:
-            print(f"visionpe: {error}", file=sys.stderr)
-        return 2
-    except SystemExit:  # of --help
-        return 0
+    return run(lambda: _attach(_parser().parse_args(argv)))
 
 
 def _attach(words: argparse.Namespace) -> int:
@@ -72,17 +60,11 @@ def _new_folder(name: str) -> Path:
     return out
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. `visionpe attach --help` says more.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="visionpe attach",
-        description="Puts a position encoding into a model: shows where it would go, or writes the "
+def _parser() -> Parser:
+    parser = Parser(
+        "attach",
+        "Puts a position encoding into a model: shows where it would go, or writes the "
         "attached parameters and their recipe, which `visionpe.load` puts into the model again.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "model",

@@ -2,13 +2,11 @@
 
 import argparse
 import json
-import os
 import sys
-import traceback
 from pathlib import Path
-from typing import NoReturn
 
-from visionpe.errors import ConfigError, VisionPEError
+from visionpe.cli.words import Parser, run
+from visionpe.errors import ConfigError
 
 
 def main(argv: list[str]) -> int:
@@ -20,16 +18,7 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit code: 0, or 2 for what cannot be done.
     """
-    try:
-        return _inspect(_parser().parse_args(argv))
-    except VisionPEError as error:
-        if os.environ.get("VISIONPE_TRACEBACK") == "1":
-            traceback.print_exception(error)
-        else:
-            print(f"visionpe: {error}", file=sys.stderr)
-        return 2
-    except SystemExit:  # of --help
-        return 0
+    return run(lambda: _inspect(_parser().parse_args(argv)))
 
 
 def _inspect(words: argparse.Namespace) -> int:
@@ -66,17 +55,11 @@ def require_new_file(path: Path) -> None:
         raise ConfigError(f"`--out` must be in a folder that is there, but {path.parent} is not.")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. `visionpe inspect --help` says more.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="visionpe inspect",
-        description="Lists every source of position that a model has: tables, sinusoids, relative "
+def _parser() -> Parser:
+    parser = Parser(
+        "inspect",
+        "Lists every source of position that a model has: tables, sinusoids, relative "
         "biases, rotations, convolutions that stand for position, and padding.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "model",

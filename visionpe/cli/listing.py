@@ -10,6 +10,7 @@ from pathlib import Path
 
 import visionpe
 from visionpe.cli import modules, taking
+from visionpe.cli.words import run
 from visionpe.errors import ConfigError
 
 _PACKAGE = Path(visionpe.__file__).parent
@@ -29,7 +30,7 @@ def main(argv: list[str]) -> int:
         print(_USAGE, end="")
         return 0
     if argv and argv[0] == "models":
-        return _models(argv[1:])
+        return run(lambda: _models(argv[1:]))
     unknown = [word for word in argv if word not in _KINDS]
     if unknown:
         near = get_close_matches(unknown[0], (*_KINDS, "models"), n=1)
@@ -56,21 +57,17 @@ def _models(argv: list[str]) -> int:
     if words and words[0] in ("-h", "--help"):
         print(_USAGE, end="")
         return 0
-    try:
-        encoding = _option(words, "--for")
-        if len(words) > 1 or (words and words[0].startswith("-")):
-            raise ConfigError(
-                f"`visionpe list models` takes one PATTERN, but is given {' '.join(words)!r}."
-            )
-        versions, rows = taking.read(*words)
-        lines = taking.listing(rows)
-        if encoding is not None:
-            lines = taking.taking(rows, encoding, versions)
-        for line in lines:
-            print(line)
-    except ConfigError as error:
-        print(f"visionpe: {error}", file=sys.stderr)
-        return 2
+    encoding = _option(words, "--for")
+    if len(words) > 1 or (words and words[0].startswith("-")):
+        raise ConfigError(
+            f"`visionpe list models` takes one PATTERN, but is given {' '.join(words)!r}."
+        )
+    versions, rows = taking.read(*words)
+    lines = taking.listing(rows)
+    if encoding is not None:
+        lines = taking.taking(rows, encoding, versions)
+    for line in lines:
+        print(line)
     return 0
 
 

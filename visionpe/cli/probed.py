@@ -1,15 +1,12 @@
 """The model that a command line names: of timm, of torchvision, a run of ours, or any factory."""
 
-import importlib
-import os
-import sys
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
-from visionpe.errors import CheckpointError, ConfigError
+from visionpe.cli.named import find
+from visionpe.errors import ConfigError
 
 _ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
 _TORCHVISION = "torchvision:"
@@ -107,59 +104,24 @@ def _fill(model: nn.Module, weights: str) -> None:
 
 def _of_run(path: Path, size: tuple[int, int] | None) -> Probed:
     """The network of a `Classification` run, its averaged weights where it has them."""
-    import torch
-    from jsonargparse import ArgumentError, ArgumentParser
-
-    from visionpe.cli import checkpoints, kept, noise
+    from visionpe.cli import trained
     from visionpe.report import read_files
-    from visionpe.tasks.classification import Classification
 
     file = read_files(path).checkpoint if path.is_dir() else path
-    said = kept.model_of(file)
-    if str(said.get("class_path", "")).rpartition(".")[2] != "Classification":
+    try:
+        task, _ = trained.load(file)
+    except trained.OtherTaskError as error:
         raise ConfigError(
             f"The checkpoint {file} must be of the task Classification, but is of "
-            f"{said.get('class_path') or 'none that it names'}. Of other networks, give "
+            f"{error.task or 'none that it names'}. Of other networks, give "
             "PACKAGE.MODULE:FACTORY and `--weights FILE`."
-        )
-    # The checkpoint holds all weights: none are fetched, and nothing is compiled.
-    arguments = {**said["init_args"], "pretrained": False, "weights": None, "compile": False}
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Classification, "model")
-    try:
-        with torch.random.fork_rng(devices=[]), noise.quiet(scoring=True):
-            task = parser.instantiate_classes(parser.parse_object({"model": arguments})).model
-    except (ArgumentError, ValueError, TypeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise CheckpointError(
-            f"The model of the checkpoint {file} cannot be made: {first}"
         ) from error
-    try:
-        task.load_state_dict(checkpoints.read(file)["state_dict"])
-    except RuntimeError as error:
-        raise checkpoints.misfit(file, str(error)) from error
-    return Probed(task.scored.eval(), size or task.subject.image_size)
+    return Probed(task.scored, size or task.subject.image_size)
 
 
 def _of_factory(target: str) -> nn.Module:
     """What `PACKAGE.MODULE:NAME` makes; modules of the current folder are found too."""
-    name, _, attribute = target.partition(":")
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        found: Any = importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(
-            f"MODEL must name a module that can be imported, but {name} cannot: {error}. "
-            "Modules of the current folder and installed packages are found."
-        ) from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            near = get_close_matches(part, dir(found), n=1)
-            hint = f" Did you mean `{near[0]}`?" if near else ""
-            raise ConfigError(f"MODEL must name what is in {name}, but it has no {part!r}.{hint}")
-        found = getattr(found, part)
+    found = find(target, "MODEL", example="torchvision.models:resnet18")
     made = found if isinstance(found, nn.Module) else found()
     if not isinstance(made, nn.Module):
         raise ConfigError(f"MODEL must make a module, but {target} makes a {type(made).__name__}.")

@@ -1,18 +1,15 @@
 """`visionpe probe`: how much position a network encodes, layer by layer, with controls."""
 
 import argparse
-import os
 import shlex
-import signal
-import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from visionpe.errors import ConfigError, VisionPEError
+from visionpe.cli.words import Parser, run
+from visionpe.errors import ConfigError
 
 if TYPE_CHECKING:
     from visionpe.cli.probed import Probed
@@ -30,19 +27,9 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit code: 0, 2 for what cannot be done, 130 for Ctrl-C.
     """
-    try:
-        return _probe(_parser().parse_args(argv), ["visionpe", "probe", *argv])
-    except VisionPEError as error:
-        if os.environ.get("VISIONPE_TRACEBACK") == "1":
-            traceback.print_exception(error)
-        else:
-            print(f"visionpe: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except SystemExit:  # of --help
-        return 0
+    command = ["visionpe", "probe", *argv]
+    said = "interrupted; nothing was written"
+    return run(lambda: _probe(_parser().parse_args(argv), command), interrupted=said)
 
 
 def _probe(words: argparse.Namespace, command: list[str]) -> int:
@@ -140,16 +127,10 @@ def _progress() -> Iterator["Progress"]:
         yield progress
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. `visionpe probe --help` says more.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="visionpe probe",
-        description="Reads position out of a network's layers, beside controls that are always on.",
-        allow_abbrev=False,
+def _parser() -> Parser:
+    parser = Parser(
+        "probe",
+        "Reads position out of a network's layers, beside controls that are always on.",
     )
     parser.add_argument(
         "model",

@@ -1,14 +1,12 @@
 """`visionpe report`: a page of one or more runs, or of a sweep."""
 
 import argparse
-import os
-import sys
 import time
-import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from visionpe.errors import CheckpointError, ConfigError, RunFolderError, VisionPEError
+from visionpe.cli.words import Parser, run
+from visionpe.errors import CheckpointError, ConfigError, RunFolderError
 
 if TYPE_CHECKING:
     from visionpe.report import Files, Run
@@ -24,18 +22,7 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit code, as of `visionpe.__main__.main`.
     """
-    try:
-        words = _parser().parse_args(argv)
-        out = Path(words.out or f"reports/{time.strftime('%Y%m%d-%H%M%S')}")
-        return _report(words.runs, out, ["visionpe", "report", *argv])
-    except VisionPEError as error:
-        if os.environ.get("VISIONPE_TRACEBACK") == "1":
-            traceback.print_exception(error)
-        else:
-            print(f"visionpe: {error}", file=sys.stderr)
-        return 2
-    except SystemExit:  # of --help
-        return 0
+    return run(lambda: _report(_parser().parse_args(argv), ["visionpe", "report", *argv]))
 
 
 def load_run(path: str | Path) -> "Run":
@@ -73,9 +60,11 @@ def load_run(path: str | Path) -> "Run":
     )
 
 
-def _report(folders: list[str], out: Path, command: list[str]) -> int:
+def _report(words: argparse.Namespace, command: list[str]) -> int:
     from visionpe import report
 
+    folders = words.runs
+    out = Path(words.out or f"reports/{time.strftime('%Y%m%d-%H%M%S')}")
     report.check_folder(out)
     sweeps = [folder for folder in folders if report.is_sweep(folder)]
     if sweeps:
@@ -138,17 +127,11 @@ def _first_line(error: Exception) -> str:
     return lines[0].rstrip(".:") if lines else type(error).__name__
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. `visionpe report --help` says more.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="visionpe report",
-        description="Makes a page of figures and tables: of runs on Not-so-Clevr, scored on every "
+def _parser() -> Parser:
+    parser = Parser(
+        "report",
+        "Makes a page of figures and tables: of runs on Not-so-Clevr, scored on every "
         "point, or of the runs of a sweep.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "runs",

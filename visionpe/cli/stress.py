@@ -3,15 +3,13 @@
 import argparse
 import csv
 import json
-import os
-import sys
 import time
-import traceback
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from visionpe.errors import CheckpointError, ConfigError, RunFolderError, VisionPEError
+from visionpe.cli.words import Parser, run
+from visionpe.errors import CheckpointError, ConfigError, RunFolderError
 
 if TYPE_CHECKING:
     import lightning as L
@@ -29,16 +27,7 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit code, as of `visionpe.__main__.main`.
     """
-    try:
-        return _stress(_parser().parse_args(argv), ["visionpe", "stress", *argv])
-    except VisionPEError as error:
-        if os.environ.get("VISIONPE_TRACEBACK") == "1":
-            traceback.print_exception(error)
-        else:
-            print(f"visionpe: {error}", file=sys.stderr)
-        return 2
-    except SystemExit:  # of --help
-        return 0
+    return run(lambda: _stress(_parser().parse_args(argv), ["visionpe", "stress", *argv]))
 
 
 class Trained(NamedTuple):
@@ -70,32 +59,13 @@ def load(target: str | Path, changes: dict[str, Any] | None = None) -> Trained:
     """
     from lightning.pytorch.cli import instantiate_module
 
-    from visionpe.cli.checkpoints import misfit, read
-    from visionpe.tasks.classification import Classification
+    from visionpe.cli import trained
 
     file = _file(Path(target))
-    checkpoint = read(file)
-    said = checkpoint.get("visionpe") or {}
-    model, data = said.get("model") or {}, said.get("data") or {}
-    path = model.get("class_path")
-    if not path or _class(path) is not Classification:
-        raise CheckpointError(
-            f"The checkpoint {file} must be of visionpe.tasks.Classification, but is of {path}."
-        )
+    task, checkpoint = trained.load(file)
+    data = (checkpoint.get("visionpe") or {}).get("data") or {}
     if not data.get("class_path"):
         raise ConfigError(f"The checkpoint {file} must say its data, but does not: train it anew.")
-    arguments = {
-        key: value
-        for key, value in (checkpoint.get("hyper_parameters") or {}).items()
-        if not key.startswith("_")
-    }
-    # Its weights come below: nothing is to be fetched or looked up for them.
-    arguments |= {**Classification.superseded, "compile": False}
-    task = Classification(**arguments)
-    try:
-        task.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        raise misfit(file, str(error)) from error
     settings = {**(data.get("init_args") or {}), **(changes or {})}
     try:
         module: Any = instantiate_module(
@@ -106,7 +76,7 @@ def load(target: str | Path, changes: dict[str, Any] | None = None) -> Trained:
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(f"The data of {file} cannot be made: {lines[-1].strip()}") from error
-    return Trained(task.eval(), module, file, int(checkpoint.get("global_step", 0)))
+    return Trained(task, module, file, int(checkpoint.get("global_step", 0)))
 
 
 def _stress(words: argparse.Namespace, command: list[str]) -> int:
@@ -261,18 +231,12 @@ def _class(path: str) -> type:
     return found
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. `visionpe stress --help` says more.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="visionpe stress",
-        description="Accuracy and feature drift of a trained classifier against the resolution, "
+def _parser() -> Parser:
+    parser = Parser(
+        "stress",
+        "Accuracy and feature drift of a trained classifier against the resolution, "
         "aspect ratio, shift, crop offset, flip and patch shuffle of its test images, with frames "
         "and without. Writes a table, a CSV, a JSON file and a picture into a folder of its own.",
-        allow_abbrev=False,
     )
     parser.add_argument("target", metavar="RUN_OR_CKPT", help="a run's folder, or a checkpoint")
     parser.add_argument("--only", nargs="+", metavar="FAMILY", help="these kinds of change alone")

@@ -3,15 +3,12 @@
 import argparse
 import contextlib
 import io
-import os
-import sys
-import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
 
-from visionpe.errors import ConfigError, VisionPEError
+from visionpe.cli.words import Parser, run
+from visionpe.errors import ConfigError
 from visionpe.sweeps.folder import SweepFolder
 from visionpe.sweeps.grid import Cell, read
 
@@ -25,19 +22,8 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit code: 0, 1 if a cell failed, 2 for a sweep that cannot be understood.
     """
-    try:
-        return _sweep(_parser().parse_args(argv))
-    except VisionPEError as error:
-        if os.environ.get("VISIONPE_TRACEBACK") == "1":
-            traceback.print_exception(error)
-        else:
-            print(f"visionpe: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on, finished cells are kept", file=sys.stderr)
-        return 130
-    except SystemExit:  # of --help
-        return 0
+    said = "interrupted; the same command goes on, finished cells are kept"
+    return run(lambda: _sweep(_parser().parse_args(argv)), interrupted=said)
 
 
 def _sweep(words: argparse.Namespace) -> int:
@@ -131,17 +117,11 @@ def _covering(cells: Iterable[Cell]) -> list[Cell]:
     return chosen
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. `visionpe sweep --help` says more.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="visionpe sweep",
-        description="Trains every combination of the axes of a sweep file on Ray Tune. Each cell "
+def _parser() -> Parser:
+    parser = Parser(
+        "sweep",
+        "Trains every combination of the axes of a sweep file on Ray Tune. Each cell "
         "is a run of `visionpe fit` from a configuration of its own; finished cells are skipped.",
-        allow_abbrev=False,
     )
     parser.add_argument("file", metavar="FILE.yaml", help="base configuration and axes")
     parser.add_argument("--dir", default="runs", help="the folder of all runs")

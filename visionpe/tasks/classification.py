@@ -14,23 +14,18 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 from typing_extensions import override
 
 from visionpe.attaching.attached import attached_to
 from visionpe.data.loader import EpochLoader
 from visionpe.frame import Frame
-from visionpe.tasks.backbones import Subject, make_backbone
 from visionpe.tasks.decay import parameter_groups
+from visionpe.tasks.networks import make_network, subject_of
 from visionpe.tasks.nonfinite import loss_error, require_finite_weights
-from visionpe.tasks.recipes import Lines, recipes
-from visionpe.tasks.schedules import warmup_cosine
-from visionpe.tasks.weights import load_weights
+from visionpe.tasks.schedules import warmup_constant, warmup_cosine
+from visionpe.tasks.scores import make_scores
 
 Batch = tuple[Tensor, Tensor, Frame | None]  # images b c h w; classes b, or shares b k; frames
-_BINS = 15  # of the calibration error, arXiv 1706.04599
-_TOP = 5
 
 
 @final
@@ -130,7 +125,7 @@ class Classification(L.LightningModule):
         if compile:
             self.network.compile()
         self.scores = nn.ModuleDict(
-            {part: _metrics(self.subject.num_classes) for part in ("val", "test")}
+            {part: make_scores(self.subject.num_classes) for part in ("val", "test")}
         )
 
     @override
@@ -187,10 +182,8 @@ class Classification(L.LightningModule):
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = round(self.warmup * steps)
-        if self.schedule == "constant":
-            factor: Any = partial(_rise, warmup=warmup)
-        else:
-            factor = partial(warmup_cosine, steps=steps, warmup=warmup)
+        course = warmup_constant if self.schedule == "constant" else warmup_cosine
+        factor = partial(course, steps=steps, warmup=warmup)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
@@ -242,86 +235,12 @@ class Classification(L.LightningModule):
         )
 
 
-def make_network(
-    backbone: str | dict[str, Any],
-    subject: Subject,
-    backbone_args: dict[str, Any] | None = None,
-    *,
-    pretrained: bool = False,
-    weights: str | None = None,
-    encodings: Lines = None,
-    replace: str | list[str] | None = None,
-) -> nn.Module:
-    """The backbone with its weights, without what is replaced, with its encodings attached.
-
-    The lines of `encodings` are looked at first: a misspelt one costs no download.
-    """
-    found = recipes(encodings)
-    network = make_backbone(backbone, subject, backbone_args, pretrained=pretrained)
-    if weights is not None:
-        left_out = load_weights(network, weights, num_classes=subject.num_classes)
-        if left_out:
-            print(f"{weights}: {', '.join(left_out)} of another number of classes, left out")
-    if replace:
-        import visionpe
-
-        for kind in [replace] if isinstance(replace, str) else replace:
-            visionpe.remove(network, kind)
-    for recipe in found:
-        recipe.attach(network, subject.image_size)
-    return network
-
-
-def subject_of(
-    num_classes: int | None,
-    channels: int | None,
-    image_size: tuple[int, int] | None,
-    of_data: dict[str, Any] | None,
-) -> Subject:
-    """What a backbone is made for, from the arguments and from what the data says.
-
-    Raises:
-        ValueError: if both say different things, or neither says one.
-
-    >>> subject_of(None, None, (8, 8), {"num_classes": 3, "channels": 1, "image_size": [8, 8]})
-    Subject(num_classes=3, channels=1, image_size=(8, 8))
-    """
-    size = None if image_size is None else (image_size[0], image_size[1])
-    given = {"num_classes": num_classes, "channels": channels, "image_size": size}
-    told = dict(of_data or {})
-    if "image_size" in told:
-        told["image_size"] = tuple(told["image_size"])
-    for name, value in given.items():
-        if value is None and told.get(name) is None:
-            raise ValueError(f"`{name}` must be given, since the data does not say it.")
-        if value is not None and told.get(name) not in (None, value):
-            raise ValueError(
-                f"`{name}` must be the data's, {told[name]}, but is {value}. Leave it out."
-            )
-        given[name] = told[name] if value is None else value
-    return Subject(**given)  # type: ignore[arg-type] # checked above
-
-
-def _metrics(num_classes: int) -> MetricCollection:
-    found: dict[str, Any] = {
-        "acc1": MulticlassAccuracy(num_classes, top_k=1, average="micro"),
-        "ece": MulticlassCalibrationError(num_classes, n_bins=_BINS),
-    }
-    if num_classes > _TOP:
-        found["acc5"] = MulticlassAccuracy(num_classes, top_k=_TOP, average="micro")
-    return MetricCollection(found, compute_groups=False)
-
-
 def _samples(loader: object, epoch: int, batch: int) -> list[int] | None:
     """The rows of the training part that a batch is made of, where the loader can tell."""
     if not isinstance(loader, EpochLoader):
         return None
     rows: Int64[Tensor, " b"] = loader.orders(epoch)[batch].rows
     return [int(row) for row in rows]
-
-
-def _rise(step: int, *, warmup: int) -> float:
-    return min(1.0, (step + 1) / max(1, warmup))
 
 
 def _require_share(name: str, value: float) -> None:

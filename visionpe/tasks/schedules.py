@@ -1,4 +1,4 @@
-"""Warm-up and one half cosine, by the optimiser's steps."""
+"""Warm-up, and one half cosine or none after it, by the optimiser's steps."""
 
 import math
 
@@ -21,3 +21,17 @@ def warmup_cosine(step: int, *, steps: int, warmup: int) -> float:
         return (step + 1) / warmup
     left = (step - warmup) / max(1, steps - warmup)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, left)))
+
+
+def warmup_constant(step: int, *, steps: int, warmup: int) -> float:
+    """The factor of the learning rate at a step: rises as `warmup_cosine`, then stays.
+
+    Args:
+        step: optimiser steps done.
+        steps: of the whole run; not needed.
+        warmup: of the rise.
+
+    >>> [warmup_constant(s, steps=4, warmup=2) for s in range(4)]
+    [0.5, 1.0, 1.0, 1.0]
+    """
+    return min(1.0, (step + 1) / max(1, warmup))

@@ -1,0 +1,67 @@
+"""What the verbs with words of their own share: a parser, and errors that become exit codes."""
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn, final
+
+from typing_extensions import override
+
+from visionpe.errors import ConfigError, VisionPEError
+
+
+@final
+class Parser(argparse.ArgumentParser):
+    """The parser of a verb: words that it cannot understand are a `ConfigError`.
+
+    Args:
+        verb: the word after `visionpe`.
+        description: what it does, for `--help`.
+
+    >>> parser = Parser("list", "Names what there is.")
+    >>> parser.error("unrecognized arguments: --all")
+    Traceback (most recent call last):
+        ...
+    visionpe.errors.ConfigError: unrecognized arguments: --all. `visionpe list --help` says more.
+    """
+
+    def __init__(self, verb: str, description: str) -> None:
+        super().__init__(prog=f"visionpe {verb}", description=description, allow_abbrev=False)
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. `{self.prog} --help` says more.")
+
+
+def run(work: Callable[[], int], *, interrupted: str | None = None) -> int:
+    """The exit code of a verb, whose errors are printed as one line.
+
+    Args:
+        work: parses the words and does what they say; returns the exit code.
+        interrupted: what Ctrl-C is answered with; None: it is handed on.
+
+    Returns:
+        The code of `work`; 0 after `--help`, 2 for a `VisionPEError`, which is printed with its
+        traceback if the environment's `VISIONPE_TRACEBACK` is 1, and 130 for Ctrl-C.
+
+    >>> run(lambda: 1)
+    1
+    """
+    try:
+        return work()
+    except VisionPEError as error:
+        if os.environ.get("VISIONPE_TRACEBACK") == "1":
+            traceback.print_exception(error)
+        else:
+            print(f"visionpe: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        if interrupted is None:
+            raise
+        print(interrupted, file=sys.stderr)
+        return 128 + signal.SIGINT
+    except SystemExit:  # of --help
+        return 0
