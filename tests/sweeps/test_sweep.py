@@ -35,6 +35,7 @@ def test_a_sweep_runs_its_cells_reports_what_failed_and_skips_what_is_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # Ray's 15 would wait for the other tests
     path = _file(tmp_path, rate={"good": {}, "bad": {_RATE: -1.0}})
     assert main(["sweep", str(path)]) == 1
     out = capsys.readouterr().out.splitlines()
