@@ -6,9 +6,11 @@ import pickle  # noqa: TID251
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
@@ -239,15 +241,19 @@ def test_a_forward_that_was_given_before_is_kept() -> None:
     assert torch.equal(net(x), before)
 
 
-def test_a_map_too_small_to_mirror_names_the_module_and_the_remedy() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 5, padding=2))
-    set_padding(net, "reflect")
-    with pytest.raises(ValueError, match="`0`") as error:
-        net(torch.randn(1, 3, 2, 9))
-    assert str(error.value) == (
-        "Maps must have more than 2 rows and columns to be padded by 'reflect' padding of 2, but "
-        '`0` is given 2 x 9. Give larger images, or set_padding(model, "replicate", at="0").'
-    )
+@pytest.mark.parametrize("size", [(2, 9), (5, 1), (1, 3), (4, 4), (7, 2)])
+@pytest.mark.parametrize(("mode", "name"), [("reflect", "reflect"), ("circular", "wrap")])
+def test_small_maps_are_mirrored_and_repeated_as_often_as_numpy_does(
+    mode: Mode, name: Any, size: tuple[int, int]
+) -> None:
+    conv = nn.Conv2d(3, 4, (9, 7), padding=(4, 3)).double()
+    net = nn.Sequential(conv)
+    x = torch.randn(2, 3, *size, dtype=torch.double, requires_grad=True)
+    padded = torch.from_numpy(np.pad(x.detach(), ((0, 0), (0, 0), (4, 4), (3, 3)), mode=name))
+    wanted = F.conv2d(padded, conv.weight, conv.bias)
+    set_padding(net, mode)
+    assert torch.equal(net(x), wanted)
+    assert torch.autograd.gradcheck(net, x, fast_mode=True)
 
 
 def test_what_cannot_be_done_is_refused_and_changes_nothing() -> None:

@@ -26,7 +26,7 @@ def test_a_convolutional_net_has_all_its_twins() -> None:
     found, notes = conditions(net, torch.randn(4, 3, 8, 12))
     twins = [f"padding={mode}" for mode in ("none", "reflect", "replicate", "circular")]
     assert [c.name for c in found] == [MODEL, RANDOM, PERMUTED, *twins, NULL]
-    assert not notes
+    assert notes == ["There is no twin without position encodings: the model has none."]
     made = [condition.make() for condition in found]
     assert [m is net for m in made] == [True, False, True, *[False] * 5]
 

@@ -14,7 +14,6 @@ class PaddedForward:
 
     Args:
         module: whose forward.
-        name: of the module, for errors.
         mode: what to pad with.
         inner: a forward that the module had been given before; None: its class's.
 
@@ -24,15 +23,14 @@ class PaddedForward:
 
     keeps_places = True
 
-    def __init__(self, module: nn.Module, name: str, mode: Mode, inner: Any = None) -> None:
+    def __init__(self, module: nn.Module, mode: Mode, inner: Any = None) -> None:
         self.module = module
-        self.name = name
         self.mode = mode
         self.inner = inner
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the module returns."""
-        with Swapped(self.mode, self.name, OPERATIONS):
+        with Swapped(self.mode, OPERATIONS):
             if self.inner is not None:
                 return self.inner(*args, **kwargs)
             return type(self.module).forward(self.module, *args, **kwargs)
@@ -44,12 +42,12 @@ def mode_of(module: nn.Module) -> Mode:
     return forward.mode if isinstance(forward, PaddedForward) else "original"
 
 
-def put(module: nn.Module, name: str, mode: Mode) -> None:
+def put(module: nn.Module, mode: Mode) -> None:
     """Gives a module a forward that pads otherwise, or its own one back ("original")."""
     own = vars(module)
     forward = own.pop("forward", None)
     inner = forward.inner if isinstance(forward, PaddedForward) else forward
     if mode != "original":
-        own["forward"] = PaddedForward(module, name, mode, inner)
+        own["forward"] = PaddedForward(module, mode, inner)
     elif inner is not None:
         own["forward"] = inner

@@ -17,15 +17,13 @@ class Swapped(TorchFunctionMode):
 
     Args:
         mode: what with.
-        where: the module, for errors.
         operations: what to do instead, for each that pads.
     """
 
-    def __init__(self, mode: Mode, where: str, operations: Mapping[Any, Operation]) -> None:
+    def __init__(self, mode: Mode, operations: Mapping[Any, Operation]) -> None:
         super().__init__()
         self.operations = operations
         self.mode = mode
-        self.where = where
         self.padded: tuple[Tensor, Tensor, Reach, Reach] | None = None
 
     def __torch_function__(
@@ -47,11 +45,11 @@ class Swapped(TorchFunctionMode):
         edges until it does, in the middle.
         """
         if self.mode != "none":
-            return run(pad_map(x, rows.reach, columns.reach, self.mode, self.where))
+            return run(pad_map(x, rows.reach, columns.reach, self.mode))
         (top, above, below), fill_rows = rows.whole(x.shape[-2])
         (left, before, behind), fill_columns = columns.whole(x.shape[-1])
         x = x[..., top:, left:]
         if any((*fill_rows, *fill_columns)):
-            x = pad_map(x, fill_rows, fill_columns, "none", self.where)
+            x = pad_map(x, fill_rows, fill_columns, "none")
         inside = run(x)
-        return pad_map(inside, (above, below), (before, behind), "none", self.where)
+        return pad_map(inside, (above, below), (before, behind), "none")

@@ -80,7 +80,7 @@ def _conv_transpose2d(mode: Swapped, func: Any, args: Any, kwargs: dict[str, Any
     ]  # fmt: skip
     if not any(more):
         return func(*args, **kwargs)  # type: ignore[no-any-return]
-    x = pad_map(x, (more[0], more[0]), (more[1], more[1]), mode.mode, mode.where)
+    x = pad_map(x, (more[0], more[0]), (more[1], more[1]), mode.mode)
     a["padding"] = [p + n * s for p, n, s in zip(padding, more, stride, strict=True)]
     return func(x, weight, **a)  # type: ignore[no-any-return]
 
@@ -157,7 +157,7 @@ def _pad(mode: Swapped, func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
         return torch.ops.aten.pad.default(x, pad, "constant")  # type: ignore[no-any-return]
     (left, right), (top, bottom) = pad[2 * nhwc : 2 * nhwc + 2], pad[2 * nhwc + 2 : 2 * nhwc + 4]
     maps = x.movedim(-1, 1) if nhwc else x
-    out = pad_map(maps, (top, bottom), (left, right), mode.mode, mode.where)
+    out = pad_map(maps, (top, bottom), (left, right), mode.mode)
     if mode.mode == "none":
         mode.padded = (out, x, (top, bottom), (left, right))
     return out.movedim(1, -1) if nhwc else out

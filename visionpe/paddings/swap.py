@@ -107,7 +107,7 @@ def set_padding(model: nn.Module, mode: Mode, *, at: At | None = None) -> Paddin
     modules = dict(model.named_modules())
     around = [p.module for p in found if p.module not in names and p.mode != p.made_with]
     for p in before:
-        put(modules[p.module], p.module, _needed(p, mode, around))
+        put(modules[p.module], _needed(p, mode, around))
     after = {p.module: p for p in paddings(model)}
     return PaddingChange(type(model).__name__, mode, before, [after[p.module] for p in before])
 

@@ -85,7 +85,7 @@ def conditions(
     except RemoveError as error:
         notes.append(f"There is no twin without position encodings: {error}")
     except ValueError:
-        pass  # it has none
+        notes.append("There is no twin without position encodings: the model has none.")
     else:
         found.append(Condition(POSITIONLESS, partial(without_positions, model), _unchanged))
     ignorant = [c.name for c in found if c.name in (CIRCULAR, POSITIONLESS)]
