@@ -5,9 +5,9 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from visionpe.report.statistics import interval as of_runs
+
 Line = dict[str, str]
-# Student's t, two-sided 95 %, by degrees of freedom.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
 def read(path: Path) -> list[Line]:
@@ -44,11 +44,8 @@ def pick(lines: Sequence[Line], **keys: object) -> list[Line]:
 
 def interval(values: Sequence[float]) -> float:
     """Half of the 95 % interval of the mean, by Student's t; 0 for a single value."""
-    n = len(values)
-    if n < 2:
-        return 0.0
-    t = _T[n - 2] if n - 2 < len(_T) else 1.96
-    return float(t * statistics.stdev(values) / n**0.5)
+    found = of_runs(values)
+    return 0.0 if found.n == 1 else found.high - found.mean
 
 
 def mean(values: Sequence[float], digits: int = 3) -> str:

@@ -35,6 +35,8 @@ def rows(subject: Subject) -> Iterator[Result]:
     again = [kind for kind, result in results.items() if result["outcome"] not in WELL]
     if again and made.size != subject.size:
         for kind, result in _at_own_size(subject, again).items():
+            if result["outcome"] == "nothing there":  # there was something: the miss stands
+                continue
             small = f"at {made.size[0]} x {made.size[1]}: {results[kind].get('reason')}"
             results[kind] = {**result, "size": list(subject.size), "small": small}
     for kind, result in results.items():

@@ -16,6 +16,12 @@ from experiments.surveying.models import VISION, Subject
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "census.md"
+WELL_KNOWN = ROOT / "experiments" / "results" / "census.md"  # the README's table
+FAMILIES = (
+    *("vision_transformer", "eva", "torchvision:swin_transformer", "pvt_v2", "twins", "levit"),
+    *("maxxvit", "mobilevit", "vision_transformer_hybrid", "resnet", "convnext", "efficientnet"),
+    *("densenet", "torchvision:vgg", "torchvision:mobilenetv3"),
+)
 Line = dict[str, Any]
 
 
@@ -28,7 +34,7 @@ def latest(lines: list[Line]) -> dict[str, dict[str, Line]]:
 
 
 def write_page(lines: list[Line], everything: list[Subject]) -> None:
-    """`docs/census.md` and the file of `visionpe list models`."""
+    """`docs/census.md`, the README's table, and the file of `visionpe list models`."""
     found = latest(lines)
     parts = [
         _head(found, everything),
@@ -78,7 +84,8 @@ shape share their random numbers, so that 7 billion parameters fit into memory; 
 start at zero are set to one, and batch norms take the statistics of one batch: nothing is hidden,
 fades or bursts. Two images, of the first of 64 x 96, 56 x 84, 64 x 64, ... that the model takes,
 else of its own size ({small} models ran smaller than their own); what is not accepted is tried once
-more at the model's own size. Every module is there and runs its own code. Accepted is what is
+more at the model's own size, and stays a miss if nothing of the kind is there. Every module is
+there and runs its own code. Accepted is what is
 
 - **identical at first**: attached, outputs are equal to the bit (convolutions, maps), or within
   1e-5 of the largest number (attention);
@@ -202,19 +209,29 @@ def _apart(found: dict[str, dict[str, Line]]) -> str:
     )
 
 
+_HEAD = "| file | names | " + " | ".join(COLUMNS) + " |"
+
+
+def _row(file: str, models: list[dict[str, str]]) -> str:
+    """Of one file: how many of the names that have such sites take it."""
+    cells = []
+    for column in COLUMNS:
+        counts = Counter(m[column] for m in models)
+        tried = len(models) - counts["-"]
+        cells.append(f"{counts['+']} of {tried}" if tried else "")
+    return f"| {file} | {len(models)} | " + " | ".join(cells) + " |"
+
+
 def _families(found: dict[str, dict[str, Line]]) -> str:
     by_file: dict[str, list[dict[str, str]]] = defaultdict(list)
     for of in found.values():
         if of:
             by_file[next(iter(of.values()))["module"]].append(marks(of))
-    rows = ["| file | names | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
-    for file, models in sorted(by_file.items()):
-        cells = []
-        for column in COLUMNS:
-            counts = Counter(m[column] for m in models)
-            tried = len(models) - counts["-"]
-            cells.append(f"{counts['+']} of {tried}" if tried else "")
-        rows.append(f"| {file} | {len(models)} | " + " | ".join(cells) + " |")
+    rows = [_HEAD, "|---" * (len(COLUMNS) + 2) + "|"]
+    rows += [_row(file, models) for file, models in sorted(by_file.items())]
+    tried = [m for models in by_file.values() for m in models]
+    known = [_row(file, by_file[file]) for file in FAMILIES if file in by_file]
+    WELL_KNOWN.write_text("\n".join([*rows[:2], *known, _row("all that were tried", tried)]) + "\n")
     return (
         "## By file of timm and torchvision\n\nNames that take it, of those that have such sites."
         "\n\n" + "\n".join(rows)
