@@ -5,6 +5,7 @@ from pathlib import Path
 
 from visionpe.cli.words import Parser, run
 from visionpe.errors import ConfigError
+from visionpe.writing import write
 
 
 def main(argv: list[str]) -> int:
@@ -44,7 +45,7 @@ def _attach(words: argparse.Namespace) -> int:
     plan = str(status(found.model)[-1])
     out.mkdir(parents=True, exist_ok=True)
     save(found.model, out / "attached")
-    (out / "plan.txt").write_text(f"{plan}\n", encoding="utf-8")
+    write(out / "plan.txt", f"{plan}\n")
     print(plan)
     print(f'\n{out / "attached.safetensors"}, .json: visionpe.load(model, "{out / "attached"}")')
     return 0
@@ -66,12 +67,7 @@ def _parser() -> Parser:
         "Puts a position encoding into a model: shows where it would go, or writes the "
         "attached parameters and their recipe, which `visionpe.load` puts into the model again.",
     )
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="a name of timm, torchvision:NAME, the folder or checkpoint of a classification run, "
-        "or PACKAGE.MODULE:FACTORY",
-    )
+    parser.add_model()
     parser.add_argument(
         "encoding",
         metavar="ENCODING",
@@ -85,7 +81,6 @@ def _parser() -> Parser:
         help='"all", "first", or modules or patterns of their names (quoted)',
     )
     parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="of the images")
-    parser.add_argument("--pretrained", action="store_true", help="with the library's weights")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--dry-run", action="store_true", help="print the plan, change nothing")
     what.add_argument("--out", metavar="DIR", help="a new folder for the state and the plan")

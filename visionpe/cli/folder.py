@@ -21,6 +21,7 @@ import yaml
 from visionpe.cli import ranks
 from visionpe.cli.checkpoints import clean, read
 from visionpe.errors import RunFolderError
+from visionpe.writing import write
 
 _DONE = "done.json"
 _BEGINNING = {".lock", "checkpoints", "figures", "tensorboard", "config.yaml", "env.json"}
@@ -194,13 +195,8 @@ class RunFolder:
             RunFolderError: if the disk is full, or the folder gone.
         """
         text = content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
-        temporary = self.path / f".{name}.{os.getpid()}"
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path / name)
+            write(self.path / name, text)
         except OSError as error:
             raise RunFolderError(
                 f"{self.path / name} cannot be written: {error.strerror}. "

@@ -61,12 +61,7 @@ def _parser() -> Parser:
         "Lists every source of position that a model has: tables, sinusoids, relative "
         "biases, rotations, convolutions that stand for position, and padding.",
     )
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="a name of timm, torchvision:NAME, the folder or checkpoint of a classification run, "
-        "or PACKAGE.MODULE:FACTORY",
-    )
+    parser.add_model()
     parser.add_argument(
         "--size",
         nargs=2,
@@ -77,5 +72,4 @@ def _parser() -> Parser:
     )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--out", metavar="PNG", help="a new file for the picture")
-    parser.add_argument("--pretrained", action="store_true", help="with the library's weights")
     return parser

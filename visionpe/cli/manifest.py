@@ -6,8 +6,9 @@ kill in between leaves both, and either file is good.
 
 import hashlib
 import json
-import os
 from pathlib import Path
+
+from visionpe.writing import write
 
 NAME = "manifest.json"
 
@@ -68,13 +69,4 @@ def _read(folder: Path) -> dict[str, list[str]]:
 
 
 def _write(folder: Path, noted: dict[str, list[str]]) -> None:
-    temporary = folder / f".{NAME}.{os.getpid()}.part"
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(noted, file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / NAME)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    write(folder / NAME, json.dumps(noted, indent=1, sort_keys=True))

@@ -132,12 +132,7 @@ def _parser() -> Parser:
         "probe",
         "Reads position out of a network's layers, beside controls that are always on.",
     )
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="a name of timm, torchvision:NAME, the folder or checkpoint of a classification run, "
-        "or PACKAGE.MODULE:FACTORY",
-    )
+    parser.add_model()
     parser.add_argument(
         "--images",
         metavar="DIR",
@@ -161,7 +156,6 @@ def _parser() -> Parser:
     parser.add_argument("--seeds", type=_count, default=3, help="splits of the images")
     parser.add_argument("--batch-size", type=_count, default=16)
     parser.add_argument("--weights", metavar="FILE", help="to load; nothing in it is run")
-    parser.add_argument("--pretrained", action="store_true", help="with the library's weights")
     parser.add_argument(
         "--out", metavar="DIR", help="a new folder for index.html, JSON, CSV and pictures"
     )

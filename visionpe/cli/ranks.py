@@ -12,6 +12,7 @@ import torch.distributed as dist
 from lightning.pytorch.utilities import rank_zero_only
 
 from visionpe.errors import RunFolderError
+from visionpe.writing import write
 
 _VARIABLE = "VISIONPE_RUN_FOLDER"  # inherited by processes that a strategy launches
 _SECONDS = 300
@@ -35,9 +36,7 @@ def tell(path: Path, parent: Path) -> None:
         store = dist.TCPStore(*_master())  # type: ignore[attr-defined] # exported at run time only
         store.set(_key(), str(path))
     elif note := _note(parent):
-        temporary = note.with_name(f"{note.name}.{os.getpid()}")
-        temporary.write_text(str(path), encoding="utf-8")
-        temporary.replace(note)
+        write(note, str(path))
 
 
 def hear(parent: Path) -> Path:

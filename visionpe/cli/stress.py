@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visionpe.cli.words import Parser, run
 from visionpe.errors import CheckpointError, ConfigError, RunFolderError
+from visionpe.writing import write
 
 if TYPE_CHECKING:
     import lightning as L
@@ -203,10 +204,8 @@ def _write(out: Path, points: "list[Point]", about: dict[str, Any], title: str) 
         "stress.png": png(stress_curves(points, title=title)[0]),
     }
     for name, data in content.items():
-        temporary = out / f".{name}.part"
         try:
-            temporary.write_bytes(data)
-            temporary.replace(out / name)
+            write(out / name, data)
         except OSError as error:
             raise RunFolderError(f"{out / name} cannot be written: {error.strerror}.") from error
 

@@ -1,14 +1,11 @@
 """The verbs that train and score, from their words to an exit code."""
 
-import os
 import signal
 import sys
-import traceback
 
 from visionpe.cli import modules, noise
+from visionpe.cli.words import say
 from visionpe.errors import VisionPEError
-
-_TRACEBACK = "VISIONPE_TRACEBACK"
 
 
 def main(verb: str, argv: list[str]) -> int:
@@ -38,7 +35,8 @@ def main(verb: str, argv: list[str]) -> int:
             cli.finish()
         failed = False
     except (VisionPEError, Unmade, MisconfigurationException) as error:
-        return _fail(error, 1 if isinstance(error, NonFiniteError) else 2)
+        say(error)
+        return 1 if isinstance(error, NonFiniteError) else 2
     except Interrupted as stop:
         folder = cli.folder.path if cli is not None and cli.folder is not None else "its folder"
         print(
@@ -58,11 +56,3 @@ def main(verb: str, argv: list[str]) -> int:
         if cli is not None:
             cli.close(failed=failed)
     return 0
-
-
-def _fail(error: BaseException, code: int) -> int:
-    if os.environ.get(_TRACEBACK) == "1":
-        traceback.print_exception(error)
-    else:
-        print(f"visionpe: {error}", file=sys.stderr)
-    return code

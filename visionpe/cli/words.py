@@ -31,9 +31,27 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, verb: str, description: str) -> None:
         super().__init__(prog=f"visionpe {verb}", description=description, allow_abbrev=False)
 
+    def add_model(self) -> None:
+        """Adds MODEL and `--pretrained`, for `visionpe.cli.probed.find_model`."""
+        self.add_argument(
+            "model",
+            metavar="MODEL",
+            help="a name of timm, torchvision:NAME, the folder or checkpoint of a classification "
+            "run, or PACKAGE.MODULE:FACTORY",
+        )
+        self.add_argument("--pretrained", action="store_true", help="with the library's weights")
+
     @override
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}. `{self.prog} --help` says more.")
+
+
+def say(error: BaseException) -> None:
+    """Prints an error as one line; with its traceback if `VISIONPE_TRACEBACK` is 1."""
+    if os.environ.get("VISIONPE_TRACEBACK") == "1":
+        traceback.print_exception(error)
+    else:
+        print(f"visionpe: {error}", file=sys.stderr)
 
 
 def run(work: Callable[[], int], *, interrupted: str | None = None) -> int:
@@ -53,10 +71,7 @@ def run(work: Callable[[], int], *, interrupted: str | None = None) -> int:
     try:
         return work()
     except VisionPEError as error:
-        if os.environ.get("VISIONPE_TRACEBACK") == "1":
-            traceback.print_exception(error)
-        else:
-            print(f"visionpe: {error}", file=sys.stderr)
+        say(error)
         return 2
     except KeyboardInterrupt:
         if interrupted is None:

@@ -89,6 +89,10 @@ class Values(Constants):
         """Why not."""
         return "what it adds to the values depends on the attention's weights"
 
+    def act(self, *args: Any, **options: Any) -> Any:
+        """Never called: nothing is kept."""
+        raise AssertionError("values are not folded")
+
 
 def _size(q: Tensor, k: Tensor) -> str:
     return f"{q.shape[-2]} queries and {k.shape[-2]} keys"

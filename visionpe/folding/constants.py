@@ -1,5 +1,6 @@
 """Numbers that stand for what an encoding does while a model is folded."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from visionpe.folding.errors import FoldError
 
 
-class Constants(nn.Module):
+class Constants(nn.Module, ABC):
     """Tensors, or None for what does nothing, by the sizes that they were made for.
 
     They move with the model, from device to device and to channels last, but are never cast: what
@@ -26,6 +27,7 @@ class Constants(nn.Module):
         self.encoding = type(encoding).__name__
         self.sizes: list[str] = []
 
+    @abstractmethod
     def bake(self, own: Callable[..., Any], *args: Any, **options: Any) -> str | None:
         """Keeps what a method does in a call, or says why it cannot be kept.
 
@@ -33,11 +35,10 @@ class Constants(nn.Module):
             own: the encoding's method.
             args, options: of the call.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def act(self, *args: Any, **options: Any) -> Any:
         """What the method does, from the constants."""
-        raise NotImplementedError
 
     def keep(self, size: str, **parts: Tensor | None) -> str | None:
         """Keeps constants for a size; refuses others than it has."""

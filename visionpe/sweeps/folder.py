@@ -9,7 +9,6 @@ DIR/NAME/results.jsonl       the outcomes of all cells of the grid, a line each
 """
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, final
@@ -18,6 +17,7 @@ import yaml
 
 from visionpe.errors import RunFolderError
 from visionpe.sweeps.grid import Cell
+from visionpe.writing import write
 
 
 @final
@@ -85,10 +85,7 @@ class SweepFolder:
     def write(self, name: str, text: str) -> Path:
         """Writes a file in one step; returns its path."""
         path = self.path / name
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
+            return write(path, text)
         except OSError as error:
             raise RunFolderError(f"{path} cannot be written: {error.strerror}.") from error
-        return path
