@@ -140,6 +140,7 @@ def test_the_page_counts_what_the_lines_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(table, "PAGE", tmp_path / "census.md")
+    monkeypatch.setattr(table, "WELL_KNOWN", tmp_path / "well_known.md")
     monkeypatch.setattr(listed, "LISTED", tmp_path / "census.csv")
 
     def line(name: str, kind: str, outcome: str, **more: Any) -> dict[str, Any]:
