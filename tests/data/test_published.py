@@ -53,6 +53,9 @@ def test_fashion_mnist_is_what_torchvision_reads(tmp_path: Path) -> None:
 def test_class_names_of_cifar_are_the_published_ones() -> None:
     assert CIFAR10.class_names[:3] == ("airplane", "automobile", "bird")
     assert len(CIFAR10.class_names) == 10
+    assert CIFAR100.class_names[::33] == ("apple", "forest", "raccoon", "worm")
+    assert list(CIFAR100.class_names) == sorted(set(CIFAR100.class_names))
+    assert len(CIFAR100.class_names) == 100
 
 
 def test_missing_files_are_named_with_the_remedy(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from visionpe.data.images import Images
     from visionpe.data.mixing import Mix
     from visionpe.data.probe_images import ProbeImages
+    from visionpe.data.published import PublishedImages
     from visionpe.data.shards import WebShards
     from visionpe.data.torchvision_augment import TorchvisionAugment
     from visionpe.data.views import CentreCrop, ResizedCrop
@@ -34,6 +35,7 @@ _HOME = {
     "Images": "images",
     "Mix": "mixing",
     "ProbeImages": "probe_images",
+    "PublishedImages": "published",
     "ResizedCrop": "views",
     "SampleAugment": "augments",
     "TorchvisionAugment": "torchvision_augment",
@@ -53,6 +55,7 @@ __all__ = [
     "Images",
     "Mix",
     "ProbeImages",
+    "PublishedImages",
     "ResizedCrop",
     "SampleAugment",
     "TorchvisionAugment",
