@@ -141,6 +141,9 @@ def _gated(model: nn.Module, like: Made) -> Result:
     found = visionpe.trace(model, *like.size, channels=like.images.shape[1])
     at = stages(model, found)
     plan = make_plan(found, model, height, at=at, name=None, share=False)
+    if plan.skipped:
+        site, why = plan.skipped[0]
+        return {"outcome": "missed", "reason": f"not all stages: `{site.module}`: {why}"}
     before = Before(model, like.images, {plan.entries[0].site.module})
     return attempt(model, like.images, plan, before, True)
 
@@ -154,7 +157,7 @@ def stages(model: Any, found: visionpe.Trace) -> list[str]:
     whole = {
         site.module: site
         for site in found.outputs
-        if site.module and site.layout and site.windows == 1 and site.lattice
+        if site.module and site.layout and site.windows == 1 and site.cells
     }
     names = []
     for info in model.feature_info.get_dicts():

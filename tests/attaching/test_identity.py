@@ -149,7 +149,7 @@ def test_several_encodings_act_together_and_leave_one_by_one() -> None:
 def test_a_pretrained_state_loads_before_or_after() -> None:
     backbone, state = ATTENTION["vit"], vit().state_dict()
     first = visionpe.attach(backbone.model(), bias, size=(48, 80))
-    assert first.load_state_dict(state, strict=False).unexpected_keys == []
+    first.load_state_dict(state)
     second = backbone.model()
     second.load_state_dict(state)
     visionpe.attach(second, bias, size=(48, 80))

@@ -11,6 +11,7 @@ models by name, copies a forward or changes torch.
     plan           what is attached where, as a table
     putting        the plan carried out
     attached       the one module that a model gains: it holds the encodings
+    base_states    checkpoints without what is attached, loaded into the model
     decay          which parameters timm's optimizers do not decay
     folded         whether `visionpe.fold` has made constants of a model's places
     calling        what one call of the model is given: its frame and the size of its images

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from visionpe.attaching.base_states import NotMissing
 from visionpe.attaching.calling import Caller
 from visionpe.attaching.decay import NoDecay
 from visionpe.attaching.plan import Plan
@@ -46,6 +47,7 @@ class Attached(nn.Module):
             model.register_forward_pre_hook(self.before, with_kwargs=True, prepend=True),
             model.register_forward_hook(self.after, always_call=True),
         ]
+        self.base_states = NotMissing(self)
 
     def forward(self, x: Any) -> Any:
         """Its argument: a model that is an `nn.Sequential` runs all of its children."""

@@ -142,15 +142,16 @@ def _unable(site: Site, model: nn.Module, found: Trace) -> str | None:
         size = site.lattice and (site.lattice.h, site.lattice.w)
         whole = site.layout == "NCHW" or (site.layout is None and size == site.shape[-2:])
         return None if whole and site.windows == 1 else "it runs on parts of a map."
-    alike = {(s.shape[1:], s.layout, s.lattice) for s in found.outputs if s.module == site.module}
+    runs = [s for s in found.outputs if s.module == site.module]
+    alike = {(s.shape[1:], s.layout, s.lattice, s.scattered) for s in runs}
     return "it runs several times, on different maps." if len(alike) > 1 else _layout(site)
 
 
 def _layout(site: Site) -> str | None:
     if site.layout is None or site.windows != 1 or (site.layout == "NLC" and len(site.shape) != 3):
         return "it holds windows, or no whole map."
-    if site.kind == "tokens" and site.lattice is None:
-        return "its tokens are no lattice, row by row."
+    if site.kind == "tokens" and site.lattice is None and site.scattered is None:
+        return "its tokens are no lattice."
     return None
 
 

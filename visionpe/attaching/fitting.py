@@ -26,7 +26,7 @@ def require_fit(encoding: nn.Module, site: Site, size: Size) -> None:
         return
     said = _misfit(encoding, site, size)
     if said is not None:
-        what = f"{site.lattice or 'irregular'} cells"
+        what = f"{site.cells or 'irregular'} cells"
         if site.kind == "attention":
             what = f"{site.heads} heads of width {site.head_dim}, {what}"
         raise ValueError(

@@ -15,7 +15,7 @@ from visionpe.frame import Frame
 from visionpe.places import Places
 from visionpe.tracing.lattices import Lattice
 from visionpe.tracing.making import row_by_row
-from visionpe.tracing.sites import Site
+from visionpe.tracing.sites import Scattered, Site
 
 Size = tuple[int, int]
 
@@ -170,6 +170,20 @@ def cells_at(module: str, lattice: Lattice, n: int, size: Size, call: Call) -> t
         f"`{module}` was traced with a map of {_by(known)} cells, for images of {_by(size)} "
         f"pixels, but has {n} cells. {_again(call.size)}"
     )
+
+
+def scattered_at(module: str, scattered: Scattered, size: Size, call: Call) -> Size:
+    """Rows and columns of cells in another order, which is known for images of one size.
+
+    Raises:
+        AttachError: if the images have another one.
+    """
+    if call.size is not None and not _same(call.size, size):
+        raise AttachError(
+            f"`{module}` holds its cells in an order that is known for images of {_by(size)} "
+            f"pixels only, but these have {_by(call.size)}. {_again(call.size)}"
+        )
+    return scattered.lattice.h, scattered.lattice.w
 
 
 def _is_open(size: Size) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from visionpe.attaching.attached import Attached, Held
 from visionpe.attaching.calling import Call
-from visionpe.attaching.ground import Size, cells_at
+from visionpe.attaching.ground import Size, cells_at, scattered_at
 from visionpe.encodings.base import MapEncoding, PointEncoding
 from visionpe.places import Places
 from visionpe.tracing.sites import Site
@@ -59,16 +59,27 @@ class InMap:
 
     def _tokens(self, x: Float[Tensor, "b n c"], call: Call) -> Float[Tensor, "b n c"]:
         site = self.site
-        assert site.lattice is not None
         first, last = site.prefix, x.shape[1] - site.suffix
-        h, w = cells_at(site.module, site.lattice, last - first, self.size, call)
+        if site.scattered is None:
+            assert site.lattice is not None
+            order = None
+            h, w = cells_at(site.module, site.lattice, last - first, self.size, call)
+        else:
+            order = torch.tensor(site.scattered.order, device=x.device)
+            h, w = scattered_at(site.module, site.scattered, self.size, call)
         if isinstance(self.encoding, PointEncoding):
             places = Places.of(
                 h, w, call.frame, prefix=site.prefix, suffix=site.suffix, device=x.device
             )
+            if order is not None:
+                places = places._replace(positions=places.positions[..., order, :], shape=None)
             return self.encoding.tokens(x, places)
-        cells = x[:, first:last].mT.unflatten(2, (h, w))  # b n c -> b c h w
-        y = self._map(cells, call).flatten(2).mT
+        cells = x[:, first:last]
+        if order is not None:
+            cells = cells[:, order.argsort()]
+        y = self._map(cells.mT.unflatten(2, (h, w)), call).flatten(2).mT  # b n c -> b c h w
+        if order is not None:
+            y = y[:, order]
         if not site.prefix and not site.suffix:
             return y
         return torch.cat([x[:, :first], y, x[:, last:]], 1)

@@ -31,7 +31,7 @@ class Entry:
         attention = site.kind == "attention"
         return (
             "attention" if attention else f"{site.kind} {site.layout}",
-            str(site.lattice or "irregular"),
+            str(site.cells or "irregular"),
             str(site.prefix) if not site.suffix else f"{site.prefix}+{site.suffix}",
             "" if site.windows == 1 else str(site.windows),
             f"{site.heads} x {site.head_dim or '?'}" if attention else "",

@@ -136,7 +136,7 @@ def cells(entry: Entry) -> dict[str, Any]:
     """What an encoding depends on: the lattice of the places, the heads; 0: none, or not known."""
     site = entry.site
     return {
-        "lattice": [site.lattice.h, site.lattice.w] if site.lattice else [],
+        "lattice": [site.cells.h, site.cells.w] if site.cells else [],
         "prefix": site.prefix,
         "suffix": site.suffix,
         "windows": site.windows,

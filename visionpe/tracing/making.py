@@ -13,7 +13,7 @@ from visionpe.tracing.codes import squash, varies
 from visionpe.tracing.lattices import Lattice, fit
 from visionpe.tracing.layouts import layout
 from visionpe.tracing.rules_product import Convolved
-from visionpe.tracing.sites import Kind, Site
+from visionpe.tracing.sites import Kind, Scattered, Site
 
 _CLOSE = 1e-3  # cells: places of logits are rounded
 
@@ -34,8 +34,14 @@ def output_site(y: Output, x: Output, extent: tuple[int, int]) -> Site | None:
     held = layout(y.places, x.places, y.shape)
     where = torch.broadcast_tensors(y.places, x.places)
     lattice = fit(where[0][~lost], where[1][~lost], extent)
-    if held is not None and held.windows is None and not _row_by_row(where, lost, lattice):
-        lattice = None  # of fewer cells than elements, or in another order
+    scattered = None
+    if held is not None and held.windows is None:
+        order = _order(where, lost, lattice)
+        if order is None:
+            lattice = None  # of fewer cells than elements
+        elif lattice is not None and order != tuple(range(len(order))):
+            scattered = Scattered(lattice, order) if held.tokens is not None else None
+            lattice = None
     if held is None:
         shared = any(varies(y.places, d) and varies(x.places, d) for d in range(len(y.shape)))
         kind: Kind = "tokens" if shared else "map"
@@ -58,18 +64,32 @@ def output_site(y: Output, x: Output, extent: tuple[int, int]) -> Site | None:
         if ends is None:
             return Site(y.module, kind, y.shape, None, lattice)
         prefix, suffix = ends
-    return Site(y.module, kind, y.shape, held.name, lattice, prefix, suffix, windows, window)
-
-
-def _row_by_row(where: list[Tensor], lost: Tensor, lattice: Lattice | None) -> bool:
-    """Whether the placed elements are the lattice's cells, each once, in reading order."""
-    if lattice is None:
-        return False
-    cells = lattice.points()
-    y, x = (t[~lost] for t in where)
-    return len(y) == len(cells) and bool(
-        ((torch.stack([y, x], -1) - cells).abs() < cells.new_tensor(lattice.spacing) / 2).all()
+    return Site(
+        y.module,
+        kind,
+        y.shape,
+        held.name,
+        lattice,
+        scattered,
+        prefix,
+        suffix,
+        windows,
+        window,
     )
+
+
+def _order(where: list[Tensor], lost: Tensor, lattice: Lattice | None) -> tuple[int, ...] | None:
+    """Which cell of the lattice, row by row, each placed element is; None: not each one once."""
+    if lattice is None:
+        return None
+    rows, columns = (
+        ((t[~lost] - first) / step).round()
+        for t, first, step in zip(where, lattice.offset, lattice.spacing, strict=True)
+    )
+    cells = (rows * lattice.w + columns).long()
+    if cells.numel() != lattice.h * lattice.w or cells.unique().numel() != cells.numel():
+        return None
+    return tuple(cells.tolist())
 
 
 def conv_site(y: Convolved, x: Convolved, extent: tuple[int, int]) -> Site | None:

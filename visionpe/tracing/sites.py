@@ -1,13 +1,25 @@
 """What was found, as a person wants it: one site for each map, convolution and attention."""
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, NamedTuple, final
 
 from visionpe.places import Places
 from visionpe.tracing.calls import Call
 from visionpe.tracing.lattices import Lattice
 
 Kind = Literal["map", "tokens", "conv", "attention"]
+
+
+class Scattered(NamedTuple):
+    """Cells of a map in another order than row by row.
+
+    Attributes:
+        lattice: of the cells.
+        order: which cell, counted row by row, each placed token is.
+    """
+
+    lattice: Lattice
+    order: tuple[int, ...]
 
 
 @final
@@ -23,6 +35,8 @@ class Site:
         layout: "NCHW", "NHWC", "NLC" or "NCL"; None: another, or of attention.
         lattice: of its placed elements, all windows together (of the queries; of the keys where
             queries have no place); None: they are no lattice.
+        scattered: of tokens that are all cells of a map, each once, in another order; `lattice` is
+            then None.
         prefix, suffix: tokens without a place before and behind the others.
         windows: how many there are; 1: no windows.
         window: rows and columns of one of them, if they are a lattice.
@@ -45,6 +59,7 @@ class Site:
     shape: tuple[int, ...]
     layout: str | None = None
     lattice: Lattice | None = None
+    scattered: Scattered | None = None
     prefix: int = 0
     suffix: int = 0
     windows: int = 1
@@ -61,3 +76,8 @@ class Site:
     kernel: tuple[int, ...] | None = None
     stride: tuple[int, ...] | None = None
     transposed: bool = False
+
+    @property
+    def cells(self) -> Lattice | None:
+        """The lattice of its elements, in whatever order they are."""
+        return self.scattered.lattice if self.scattered else self.lattice
