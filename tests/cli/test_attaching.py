@@ -156,6 +156,16 @@ def test_every_encoding_that_can_be_attached_can_be_named() -> None:
             "visionpe: one of the arguments --dry-run --out is required. `visionpe attach --help` "
             "says more.\n",
         ),
+        (
+            ("test_vit", "RelativeBias", "--size", "48", "0", "--dry-run"),
+            "visionpe: argument --size: must be a number from 1 on, but is 0. `visionpe attach "
+            "--help` says more.\n",
+        ),
+        (
+            ("test_vit", "RelativeBias", "--size", "-48", "80", "--out", "bias"),
+            "visionpe: argument --size: must be a number from 1 on, but is -48. `visionpe attach "
+            "--help` says more.\n",
+        ),
     ],
 )
 def test_refusals_are_one_sentence(visionpe: Visionpe, words: tuple[str, ...], says: str) -> None:

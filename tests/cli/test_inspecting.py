@@ -66,6 +66,21 @@ def test_a_factory_of_the_current_folder_is_inspected(
             ["test_vit", "--shape", "3"],
             "visionpe: unrecognized arguments: --shape 3. `visionpe inspect --help` says more.\n",
         ),
+        (
+            ["test_vit", "--size", "0", "80"],
+            "visionpe: argument --size: must be a number from 1 on, but is 0. `visionpe inspect "
+            "--help` says more.\n",
+        ),
+        (
+            ["test_vit", "--size", "48", "-80"],
+            "visionpe: argument --size: must be a number from 1 on, but is -80. `visionpe inspect "
+            "--help` says more.\n",
+        ),
+        (
+            ["test_vit", "--size", "48", "wide"],
+            "visionpe: argument --size: must be a number from 1 on, but is wide. `visionpe inspect "
+            "--help` says more.\n",
+        ),
     ],
 )
 def test_refusals_are_one_sentence(visionpe: Visionpe, words: list[str], says: str) -> None:

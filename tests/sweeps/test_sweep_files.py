@@ -28,7 +28,11 @@ def test_every_encoding_of_y_arrow_learns_and_runs_on_the_canvas_of_each_test() 
     for cell in cells:
         data = cell.config["data"]["init_args"]
         pixels = 9 * data["cell"]
-        said: dict[str, int | list[int]] = {"num_classes": 4, "channels": 1, "image_size": [pixels, pixels]}
+        said: dict[str, int | list[int]] = {
+            "num_classes": 4,
+            "channels": 1,
+            "image_size": [pixels, pixels],
+        }
         task = Classification(**cell.config["model"]["init_args"], of_data=said)
         task(torch.randn(2, 1, pixels, pixels)).sum().backward()
         still = [name for name, p in task.named_parameters() if p.grad is None]

@@ -80,7 +80,7 @@ def _parser() -> Parser:
         metavar="NAME",
         help='"all", "first", or modules or patterns of their names (quoted)',
     )
-    parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="of the images")
+    parser.add_size()
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--dry-run", action="store_true", help="print the plan, change nothing")
     what.add_argument("--out", metavar="DIR", help="a new folder for the state and the plan")

@@ -62,13 +62,9 @@ def _parser() -> Parser:
         "biases, rotations, convolutions that stand for position, and padding.",
     )
     parser.add_model()
-    parser.add_argument(
-        "--size",
-        nargs=2,
-        type=int,
-        metavar=("H", "W"),
-        help="of the images in pixels: the model is traced, so that grids, prefix tokens and "
-        "memory are those at this size",
+    parser.add_size(
+        "of the images in pixels: the model is traced, so that grids, prefix tokens and memory are "
+        "those at this size"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--out", metavar="PNG", help="a new file for the picture")

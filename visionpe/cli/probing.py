@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visionpe.cli.words import Parser, run
+from visionpe.cli.words import Parser, count, run
 from visionpe.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _parser() -> Parser:
         "images are generated",
     )
     parser.add_argument(
-        "--crops", type=_count, default=_CROPS, help=f"how many; {_CROPS} by default"
+        "--crops", type=count, default=_CROPS, help=f"how many; {_CROPS} by default"
     )
     parser.add_argument(
         "--layers", nargs="+", metavar="NAME", help="modules or patterns of their names (quoted)"
@@ -151,18 +151,12 @@ def _parser() -> Parser:
         default=["H", "V", "G", "HS", "VS"],
         help="of H, V, G, HS, VS, radius, quadrant, 'smooth noise'; the first five by default",
     )
-    parser.add_argument("--size", nargs=2, type=_count, metavar=("H", "W"), help="of the images")
+    parser.add_size()
     parser.add_argument("--kernel", type=int, choices=(1, 3, 7), default=1, help="of the read-out")
-    parser.add_argument("--seeds", type=_count, default=3, help="splits of the images")
-    parser.add_argument("--batch-size", type=_count, default=16)
+    parser.add_argument("--seeds", type=count, default=3, help="splits of the images")
+    parser.add_argument("--batch-size", type=count, default=16)
     parser.add_argument("--weights", metavar="FILE", help="to load; nothing in it is run")
     parser.add_argument(
         "--out", metavar="DIR", help="a new folder for index.html, JSON, CSV and pictures"
     )
     return parser
-
-
-def _count(word: str) -> int:
-    if not word.isdecimal() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 1 on, but is {word}")
-    return int(word)

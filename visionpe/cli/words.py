@@ -41,9 +41,24 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument("--pretrained", action="store_true", help="with the library's weights")
 
+    def add_size(self, said: str = "of the images") -> None:
+        """Adds `--size H W`: two numbers from 1 on, or None."""
+        self.add_argument("--size", nargs=2, type=count, metavar=("H", "W"), help=said)
+
     @override
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}. `{self.prog} --help` says more.")
+
+
+def count(word: str) -> int:
+    """A number from 1 on, as the `type` of an argument.
+
+    >>> count("3")
+    3
+    """
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 on, but is {word}")
+    return int(word)
 
 
 def say(error: BaseException) -> None:
