@@ -12,12 +12,22 @@ import visionpe as package
 from visionpe.cli.listing import entries
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["--version"], ["list"], ["nothing"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--help"],
+        ["--version"],
+        ["list"],
+        ["list", "models", "--for", "RelativeBias"],
+        ["nothing"],
+    ],
+)
 def test_help_version_and_list_do_not_load_torch(words: list[str]) -> None:
     code = (
         "import sys, visionpe.__main__ as m\n"
         f"m.main({words!r})\n"
-        "print(sorted({'torch', 'lightning', 'jsonargparse', 'numpy'} & sys.modules.keys()))"
+        "print(sorted({'torch', 'timm', 'lightning', 'jsonargparse', 'numpy'} & sys.modules.keys()))"
     )
     start = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     done = subprocess.run(

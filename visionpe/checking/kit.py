@@ -20,7 +20,7 @@ from visionpe.checking import (
     precision,
     shapes,
 )
-from visionpe.checking.layouts import LAYOUTS, inputs_of
+from visionpe.checking.layouts import LAYOUTS, inputs_of, require_widths, takes
 from visionpe.checking.result import CheckResult, Finding, Verdict, failed
 from visionpe.checking.subject import Attending, Calling, Inputs, Size, Subject, reason, run
 from visionpe.encodings.attention import AttentionEncoding
@@ -198,7 +198,7 @@ def _subject(
             f"`layout` must be one of {says}, but is {layout!r}. Or give `inputs`, which makes the "
             "arguments of a call."
         )
-    _require_widths(layout, ours, channels, heads, head_dim)
+    require_widths(layout, ours, channels, heads, head_dim)
     widths = {"channels": channels or 8, "heads": heads or 2, "head_dim": head_dim or 16}
     build = inputs or inputs_of(layout, **widths)
     if method != "forward":
@@ -229,27 +229,6 @@ def _subject(
             continue
         return subject
     raise ValueError(
-        f"`module_or_factory` must take what `layout` says, {_takes(layout, widths)}, but raises "
+        f"`module_or_factory` must take what `layout` says, {takes(layout, widths)}, but raises "
         f"{reason(error) if error else ''}. Say other widths, another `layout`, or `inputs`."
     ) from error
-
-
-def _require_widths(
-    layout: str, ours: bool, channels: int | None, heads: int | None, head_dim: int | None
-) -> None:
-    for name, value, layouts in (
-        ("channels", channels, ("bchw", "bhwc", "bnc")),
-        ("heads", heads, ("q", "qk")),
-        ("head_dim", head_dim, ("q", "qk")),
-    ):
-        if value is None and layout in layouts and not ours:
-            raise ValueError(f"`{name}` must be given for the layout {layout!r}, but is not.")
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}` must be at least 1, but is {value}.")
-
-
-def _takes(layout: str, widths: Mapping[str, int]) -> str:
-    if layout == "inputs":
-        return "the arguments that `inputs` makes"
-    names = ("channels",) if layout in ("bchw", "bhwc", "bnc") else ("heads", "head_dim")
-    return f"{layout!r} with " + ", ".join(f"{name}={widths[name]}" for name in names)

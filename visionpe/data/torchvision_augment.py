@@ -7,7 +7,8 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from visionpe.data.augments import SampleAugment
-from visionpe.data.placed import Place, Placed
+from visionpe.data.place import Place
+from visionpe.data.placed import Placed
 from visionpe.errors import GeometryError
 from visionpe.frame import Frame
 
