@@ -61,6 +61,18 @@ class Frame(NamedTuple):
             raise ValueError("`frame` must be batched to take a sample, but has no batch axis.")
         return Frame(self.affine[index], self.view[index], self.extent[index])
 
+    def whole(self) -> bool:
+        """Whether the view of every sample is the whole image as it is.
+
+        Looks at the numbers: waits for a device.
+
+        >>> whole = Frame.identity(4, 6)
+        >>> whole.whole(), whole.hflip().whole(), whole.resize(2, 3).whole()
+        (True, False, False)
+        """
+        still = torch.eye(2, 3, dtype=self.affine.dtype, device=self.affine.device)
+        return bool((self.affine == still).all() & (self.view == self.extent).all())
+
     def then(self, inner: "Frame") -> "Frame":
         """The frame of a view within this view: `inner` says where it sits in this one.
 

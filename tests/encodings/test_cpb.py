@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import ShiftedWindowAttentionV2
 
 from visionpe import Frame, LogCPB, Places, attend, log_cpb, log_offset
+from visionpe.encodings._offsets import distinct_samples
 
 
 def bias_of(
@@ -146,6 +147,33 @@ def test_samples_with_places_of_their_own_have_a_bias_of_their_own() -> None:
     for i in range(3):
         one = bias_of(layer, Places.at(points[i], (9, 9)), Places.of(2, 4))
         torch.testing.assert_close(many[i : i + 1], one)
+
+
+def test_windows_that_lie_elsewhere_share_what_they_have_in_common() -> None:
+    layer = LogCPB(2, (4, 6), hidden=24, std=1.0)
+    image = Frame.identity(40, 48)
+    crops = [image.crop(4 * i, 8 * j, h=12, w=16) for i, j in ((0, 0), (3, 1), (7, 4))]
+    frames = [*crops, crops[1].hflip(), crops[2].hflip(), image.crop(0, 0, h=24, w=32)]
+    places = Places.of(3, 4, Frame.stack(frames), cells=(10, 12))
+    q, k, sample = distinct_samples(places.positions, places.positions)
+    assert (len(q), len(k)) == (3, 3)  # crops, mirrored crops, the one half as large
+    assert sample is not None
+    assert [int(i) for i in sample[[1, 2, 4]]] == [int(i) for i in sample[[0, 0, 3]]]
+    together, weights = bias_of(layer, places), torch.randn(6, 2, 12, 12)
+    (grad,) = torch.autograd.grad((together * weights).sum(), layer.weight)
+    alone = [bias_of(layer, Places.of(3, 4, frame, cells=(10, 12))) for frame in frames]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-5, atol=1e-5)
+    (wanted,) = torch.autograd.grad((torch.cat(alone) * weights).sum(), layer.weight)
+    torch.testing.assert_close(grad, wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_samples_are_not_compared_where_their_places_learn_or_cannot_be_seen() -> None:
+    points = torch.rand(3, 5, 2)
+    same = points[:1].expand(3, 5, 2)
+    assert distinct_samples(points, points)[2] is None  # all differ
+    assert distinct_samples(same, same)[2] is not None
+    for unseen in (same.clone().requires_grad_(), same.to("meta"), same[:1], same[0]):
+        assert distinct_samples(unseen, unseen)[2] is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -152,6 +152,27 @@ def test_samples_have_each_their_own_places() -> None:
         torch.testing.assert_close(shared[i : i + 1], alone, rtol=0, atol=1e-12)
 
 
+def test_places_that_samples_have_in_common_are_turned_and_learned_as_if_alone() -> None:
+    encoding, x = random_liere(), torch.randn(4, 2, 6, 8).double()
+    points = torch.randint(4, (4, 6, 2)).double()
+    assert len(points.flatten(0, 1).unique(dim=0)) < 24
+    together = turned(encoding, x, Places.at(points, (4.0, 5.0)))
+    weights = torch.randn_like(together)
+    (grad,) = torch.autograd.grad((together * weights).sum(), encoding.upper)
+    alone = [turned(encoding, x[i : i + 1], Places.at(points[i], (4.0, 5.0))) for i in range(4)]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-12)
+    (wanted,) = torch.autograd.grad((torch.cat(alone) * weights).sum(), encoding.upper)
+    torch.testing.assert_close(grad, wanted)
+
+
+def test_places_may_be_learned() -> None:
+    encoding, x = random_liere(), torch.randn(2, 2, 3, 8).double()
+    points = torch.rand(2, 3, 2, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda p: turned(encoding, x, Places.at(p, (4.0, 5.0))), points, fast_mode=True
+    )
+
+
 def test_queries_and_keys_may_have_other_places_and_numbers() -> None:
     encoding, q, k = random_liere(), torch.randn(2, 2, 6, 8), torch.randn(2, 2, 13, 8)
     places, key_places = Places.of(2, 3), Places.of(3, 4, prefix=1)

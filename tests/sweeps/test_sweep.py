@@ -12,6 +12,8 @@ from visionpe.__main__ import main
 from visionpe.report import is_sweep, make_sweep, read_sweep
 from visionpe.report.statistics import interval
 from visionpe.report.sweep import numbers
+from visionpe.sweeps.folder import SweepFolder
+from visionpe.sweeps.grid import Cell
 
 _BASE = Path(__file__).parents[2] / "configs" / "coord_toy" / "regression.yaml"
 _SHORT = {
@@ -114,6 +116,20 @@ def test_cells_that_are_the_same_run_are_refused(
         "visionpe: The cells of a sweep must differ, but rate=two and rate=one have the same "
         "configuration.\n"
     )
+
+
+def test_the_results_are_those_of_the_whole_grid_of_earlier_times_too(tmp_path: Path) -> None:
+    cells = [Cell({"seed": str(i)}, {"seed_everything": i}) for i in range(4)]
+    earlier = SweepFolder(tmp_path / "toy")
+    earlier.begin("name: toy\n", cells[:3])
+    earlier.put(cells[0].id, {"id": cells[0].id, "status": "done"})
+    folder = SweepFolder(tmp_path / "toy")  # a process later, and the grid has changed
+    folder.begin("name: toy\n", [cells[3], cells[0]])
+    folder.put(cells[3].id, {"id": cells[3].id, "status": "failed"})
+    folder.put(cells[1].id, {"id": cells[1].id, "status": "done"})
+    folder.sum_up()
+    lines = [json.loads(line) for line in (folder.path / "results.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == [cells[3].id, cells[0].id]
 
 
 def _outcomes(folder: Path) -> Path:

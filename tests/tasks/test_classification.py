@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import trees
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 import visionpe
@@ -122,6 +122,23 @@ def test_frames_reach_the_encodings_unless_they_are_turned_off() -> None:
         assert same != use
     plain = Classification(BACKBONE, **SIZES).eval()
     assert torch.equal(plain(images, whole.hflip()), plain(images))
+
+
+def test_frames_of_whole_images_are_not_handed_on_and_all_others_are() -> None:
+    task = Classification(BACKBONE, encodings="visionpe.CoordConv", **SIZES)
+    given: list[object] = []
+
+    class Network(nn.Module):
+        def forward(self, images: Tensor, frame: visionpe.Frame | None = None) -> Tensor:
+            given.append(frame)
+            return images
+
+    task.network = Network()
+    images, image = torch.randn(2, 1, 28, 28), visionpe.Frame.identity(28, 28)
+    mixed = visionpe.Frame.stack([image, image.hflip()])
+    for frame in (visionpe.Frame.stack([image] * 2), mixed, None):
+        task(images, frame)
+    assert given == [None, mixed, None]
 
 
 def test_targets_may_be_shares_of_classes(root: Path) -> None:

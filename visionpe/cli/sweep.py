@@ -43,7 +43,7 @@ def _sweep(words: argparse.Namespace) -> int:
     from visionpe.sweeps.engine import run
 
     outcomes = run(sweep, chosen, folder, address=words.address, jobs=words.jobs)
-    folder.results(cells)
+    folder.sum_up()
     failed = [outcome for outcome in outcomes if outcome["status"] != "done"]
     print(f"{len(outcomes) - len(failed)} of {len(chosen)} cells are done", flush=True)
     if failed:

@@ -56,6 +56,27 @@ def heads_second(bias: Float[Tensor, "heads *b n m"]) -> Float[Tensor, "#b heads
     return bias[None] if bias.dim() == 3 else bias.movedim(0, -3)
 
 
+def distinct_samples(
+    q: Float[Tensor, "*b n 2"], k: Float[Tensor, "*c m 2"]
+) -> tuple[Float[Tensor, "*d n 2"], Float[Tensor, "*e m 2"], Int[Tensor, " samples"] | None]:
+    """The samples whose offsets differ, and which of these each sample is as.
+
+    Windows of one size have the same offsets wherever they lie in their images. Looks at the
+    numbers: where it cannot, the samples are as they were, and there is no index.
+    """
+    batched = q.dim() == 3 and k.dim() == 3 and len(q) == len(k) > 1 and q.shape[1] > 0
+    unseen = q.is_meta or q.requires_grad or k.requires_grad or torch.compiler.is_compiling()
+    if not batched or unseen:
+        return q, k, None
+    offsets = (torch.cat([q, k], 1) - q[:, :1]).flatten(1)
+    kinds, index = torch.unique(offsets, dim=0, return_inverse=True)
+    if len(kinds) == len(q):
+        return q, k, None
+    rows = torch.arange(len(q), device=q.device)
+    first = rows.new_full((len(kinds),), len(q)).scatter_reduce(0, index, rows, "amin")
+    return q[first], k[first], index
+
+
 def require_fit(window: tuple[int, int], places: Places, key_places: Places, remedy: str) -> None:
     """Refuses places further apart than a table for `window` knows.
 

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
 from visionpe.encodings._offsets import (
+    distinct_samples,
     heads_second,
     look_up,
     require_positive,
@@ -110,7 +111,7 @@ class LogCPB(AttentionEncoding):
     lattice with itself the network sees `(2h-1) (2w-1)` offsets and the rest is
     `RelativeBias`: `4 hidden (2h-1) (2w-1)` bytes besides. For other places, or for keys given
     places of their own, it sees every pair, 16 hidden units at a time: about
-    `4 (36 + 3 heads) n m` bytes, and that for each sample if places differ.
+    `4 (36 + 3 heads) n m` bytes, and that for each sample whose offsets are its own.
 
     Args:
         heads: number of heads.
@@ -190,9 +191,12 @@ class LogCPB(AttentionEncoding):
                 bias = look_up(table.to(q.dtype), index)[None]
                 return pad_logits(bias, places, key_places)
             q_at, k_at = places.positions.to(precise), key_places.positions.to(precise)
+            q_at, k_at, sample = distinct_samples(q_at, k_at)
             offset = q_at[..., :, None, :] - k_at[..., None, :, :]  # *b n m 2
             bias = log_cpb_pairs(offset, weight, shift, out, self.window, baseline=self.baseline)
-        return pad_logits(heads_second(bias).to(q.dtype), places, key_places)
+        bias = heads_second(bias).to(q.dtype)
+        bias = bias if sample is None else bias.index_select(0, sample)
+        return pad_logits(bias, places, key_places)
 
     def __repr__(self) -> str:
         return (

@@ -62,7 +62,7 @@ class LieRE(AttentionEncoding):
     """Turns blocks of channels of queries and keys by learned rotations of any plane.
 
     Costs a matrix exponential for each token, head and block, and keeps their rotations for the
-    backward pass; samples with the same places share them.
+    backward pass; samples share those of places that they have in common.
 
     Args:
         heads: number of heads.
@@ -128,10 +128,10 @@ class LieRE(AttentionEncoding):
         with exactly(q.device):
             precise = torch.promote_types(q.dtype, self.upper.dtype)
             generators = skew_symmetric(self.upper.to(precise), self.block)
-            rotations = liere_rotations(_unit(places, q), generators)
+            rotations = _rotations(_unit(places, q), generators)
             turned = _turn(q, rotations, places)
             if key_places is not places:
-                rotations = liere_rotations(_unit(key_places, q), generators)
+                rotations = _rotations(_unit(key_places, q), generators)
             return turned, _turn(k, rotations, key_places)
 
     @override
@@ -141,6 +141,18 @@ class LieRE(AttentionEncoding):
 
     def __repr__(self) -> str:
         return f"LieRE({self.heads}, {self.head_dim}, block={self.block}, init={self.init!r})"
+
+
+def _rotations(
+    points: Float[Tensor, "*b n 2"], generators: Float[Tensor, "2 heads blocks s s"]
+) -> Float[Tensor, "*b heads n blocks s s"]:
+    """`liere_rotations`; of samples with places of their own, each place that they share once."""
+    seen = not (points.is_meta or points.requires_grad or torch.compiler.is_compiling())
+    if points.dim() == 2 or not seen:
+        return liere_rotations(points, generators)
+    distinct, index = torch.unique(points.flatten(0, -2), dim=0, return_inverse=True)
+    rotations = liere_rotations(distinct, generators).index_select(1, index.flatten())
+    return rotations.unflatten(1, points.shape[:-1]).movedim(1, 0)
 
 
 def _unit(places: Places, x: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def _run(
             words = outcome.get("error") or f"{outcome.get('seconds', 0):.0f} s"
             count = f"{Lines.ended}/{len(cells)}"
             say(f"{count}  {outcome['status']}  {by_id[cell_id].name}  {words}")
-            folder.results(cells)
+            folder.sum_up()
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the outcomes say what failed
     _start(ray, address)

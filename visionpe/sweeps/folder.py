@@ -9,7 +9,7 @@ DIR/NAME/results.jsonl       the outcomes of all cells of the grid, a line each
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -33,6 +33,7 @@ class SweepFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
+        self.grid: list[str] = []
         foreign = self.path.is_dir() and any(self.path.iterdir())
         if foreign and not (self.path / "sweep.yaml").is_file():
             raise RunFolderError(
@@ -46,8 +47,9 @@ class SweepFolder:
                 f"The sweep's folder {path} cannot be made: {error.strerror}."
             ) from error
 
-    def begin(self, text: str, cells: Iterable[Cell]) -> None:
-        """Writes the sweep file and the configurations of its cells."""
+    def begin(self, text: str, cells: Sequence[Cell]) -> None:
+        """Writes the sweep file and the configurations of all cells of its grid."""
+        self.grid = [cell.id for cell in cells]
         self.write("sweep.yaml", text)
         for cell in cells:
             run = {"dir": str(self.path / "runs"), "name": cell.name}
@@ -76,11 +78,10 @@ class SweepFolder:
         """Keeps how a cell came out."""
         self.write(f"cells/{cell_id}.json", json.dumps(outcome) + "\n")
 
-    def results(self, cells: Iterable[Cell]) -> list[dict[str, Any]]:
-        """The outcomes of the cells that have one; written as `results.jsonl` too."""
-        outcomes = [found for cell in cells if (found := self.outcome(cell.id)) is not None]
+    def sum_up(self) -> None:
+        """Writes `results.jsonl`: the outcomes of all cells of the grid, of earlier times too."""
+        outcomes = [found for each in self.grid if (found := self.outcome(each)) is not None]
         self.write("results.jsonl", "".join(json.dumps(line) + "\n" for line in outcomes))
-        return outcomes
 
     def write(self, name: str, text: str) -> Path:
         """Writes a file in one step; returns its path."""

@@ -209,8 +209,11 @@ class Classification(L.LightningModule):
 
     def _logits(self, network: nn.Module, images: Tensor, frame: Frame | None) -> Tensor:
         images = images.contiguous(memory_format=self.layout)
-        out: Tensor = network(images, frame=frame) if self.takes_frames else network(images)
-        return out
+        if not self.takes_frames or frame is None or frame.whole():  # samples share their places
+            whole: Tensor = network(images)
+            return whole
+        framed: Tensor = network(images, frame=frame)
+        return framed
 
     def _score(self, part: str, batch: Batch) -> None:
         images, target, frame = batch
