@@ -131,14 +131,15 @@ def test_frames_of_whole_images_are_not_handed_on_and_all_others_are() -> None:
     class Network(nn.Module):
         def forward(self, images: Tensor, frame: visionpe.Frame | None = None) -> Tensor:
             given.append(frame)
-            return images
+            return images.flatten(1)
 
     task.network = Network()
     images, image = torch.randn(2, 1, 28, 28), visionpe.Frame.identity(28, 28)
     mixed = visionpe.Frame.stack([image, image.hflip()])
     for frame in (visionpe.Frame.stack([image] * 2), mixed, None):
         task(images, frame)
-    assert given == [None, mixed, None]
+    assert [each is mixed for each in given] == [False, True, False]
+    assert given[0] is given[2] is None
 
 
 def test_targets_may_be_shares_of_classes(root: Path) -> None:

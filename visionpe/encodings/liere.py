@@ -152,7 +152,8 @@ def _rotations(
         return liere_rotations(points, generators)
     distinct, index = torch.unique(points.flatten(0, -2), dim=0, return_inverse=True)
     rotations = liere_rotations(distinct, generators).index_select(1, index.flatten())
-    return rotations.unflatten(1, points.shape[:-1]).movedim(1, 0)
+    each: Tensor = rotations.unflatten(1, points.shape[:-1]).movedim(1, 0)
+    return each
 
 
 def _unit(places: Places, x: Tensor) -> Tensor:
