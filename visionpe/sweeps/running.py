@@ -18,6 +18,16 @@ from visionpe.sweeps.folder import SweepFolder
 from visionpe.sweeps.grid import Cell, Overrides, Sweep, override
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
+# Several commands take no longer to start than one.
+_EACH = """
+import json, sys
+from visionpe.__main__ import main
+for words in json.loads(sys.argv[1]):
+    print("$ visionpe", *words, flush=True)
+    code = main(words)
+    if code:
+        sys.exit(code)
+"""
 
 
 class CellError(Exception):
@@ -46,10 +56,7 @@ def run_cell(folder: SweepFolder, cell: Cell, sweep: Sweep) -> dict[str, Any]:
         done = json.loads((run / "done.json").read_text(encoding="utf-8"))
         kept = ("metrics", "steps", "epochs", "parameters", "cpu_seconds", "wall_seconds")
         outcome |= {key: done[key] for key in kept if key in done}
-        outcome["tests"] = {
-            name: _test(folder, cell, run, name, overrides, sweep.cpus)
-            for name, overrides in sweep.tests.items()
-        }
+        outcome["tests"] = _tests(folder, cell, run, sweep.tests, sweep.cpus)
         if sweep.stress:
             outcome["stress"] = _stress(folder, cell, run, sweep.cpus)
         outcome["status"] = "done"
@@ -66,24 +73,30 @@ def _fit(folder: SweepFolder, cell: Cell, cpus: int) -> Path:
     """The run's folder; a run that was finished in an earlier attempt is not run again."""
     latest = folder.path / "runs" / cell.name / "latest"
     if not (latest / "done.json").is_file():
-        _command(folder, cell, ["fit", "--config", str(folder.config(cell.id))], cpus)
+        _run(folder, cell, [["fit", "--config", str(folder.config(cell.id))]], cpus)
     if not (latest / "done.json").is_file():
         raise CellError(f"`visionpe fit` ended without finishing the run {latest}.")
     return latest.resolve()
 
 
-def _test(
-    folder: SweepFolder, cell: Cell, run: Path, name: str, overrides: Overrides, cpus: int
-) -> dict[str, float]:
-    """The metrics of a test of the run's last checkpoint."""
-    where = run / "tests" / name
-    if not any(where.glob("*/metrics.csv")):
-        config = override(cell.config, overrides) | {
-            "run": {"dir": str(run / "tests"), "name": name}
-        }
-        file = folder.write(f"cells/{cell.id}.{name}.yaml", yaml.safe_dump(config, sort_keys=False))
-        checkpoint = str(run / "checkpoints" / "last.ckpt")
-        _command(folder, cell, ["test", "--config", str(file), "--ckpt_path", checkpoint], cpus)
+def _tests(
+    folder: SweepFolder, cell: Cell, run: Path, tests: dict[str, Overrides], cpus: int
+) -> dict[str, dict[str, float]]:
+    """By name, the metrics of tests of the run's last checkpoint."""
+    commands = []
+    for name, overrides in tests.items():
+        if not any((run / "tests" / name).glob("*/metrics.csv")):
+            kept = {"run": {"dir": str(run / "tests"), "name": name}}
+            text = yaml.safe_dump(override(cell.config, overrides) | kept, sort_keys=False)
+            file = folder.write(f"cells/{cell.id}.{name}.yaml", text)
+            checkpoint = run / "checkpoints" / "last.ckpt"
+            commands.append(["test", "--config", str(file), "--ckpt_path", str(checkpoint)])
+    _run(folder, cell, commands, cpus)
+    return {name: _numbers(run / "tests" / name) for name in tests}
+
+
+def _numbers(where: Path) -> dict[str, float]:
+    """The metrics of the latest of some tests."""
     found = sorted(where.glob("*/metrics.csv"))
     rows = list(csv.DictReader(found[-1].open(encoding="utf-8"))) if found else []
     if not rows:
@@ -95,29 +108,31 @@ def _stress(folder: SweepFolder, cell: Cell, run: Path, cpus: int) -> list[dict[
     """The points of the run's stress curves."""
     out = run / "stress"
     if not (out / "stress.json").is_file():
-        _command(folder, cell, ["stress", str(run), "--out", str(out)], cpus)
+        _run(folder, cell, [["stress", str(run), "--out", str(out)]], cpus)
     points: list[dict[str, Any]] = json.loads((out / "stress.json").read_text("utf-8"))["points"]
     return points
 
 
-def _command(folder: SweepFolder, cell: Cell, words: Sequence[str], cpus: int) -> None:
-    """Runs the command line; what it prints is added to the cell's log."""
+def _run(folder: SweepFolder, cell: Cell, commands: Sequence[Sequence[str]], cpus: int) -> None:
+    """Runs command lines one after another, in one process; what they print goes to the log."""
+    if not commands:
+        return
     environment = {**os.environ, "OMP_NUM_THREADS": str(cpus)}
     log = folder.log(cell.id)
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"$ visionpe {' '.join(words)}\n")
-        file.flush()
-        with subprocess.Popen(
-            [sys.executable, "-m", "visionpe", *words],
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(
+            [sys.executable, "-c", _EACH, json.dumps(commands)],
             stdout=file,
             stderr=subprocess.STDOUT,
             env=environment,
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-        ) as process:
-            code = process.wait()
+        ) as process,
+    ):
+        code = process.wait()
     if code:
         last = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-        raise CellError(f"`visionpe {words[0]}` ended with {code}: {last[-1]} (see {log})")
+        raise CellError(f"`visionpe {commands[0][0]}` ended with {code}: {last[-1]} (see {log})")
 
 
 def _end_with_parent() -> None:
