@@ -24,6 +24,8 @@ SMALLER = {
     "cifar10_vit": "--data.batch_size 4 --data.eval_batch_size 4",
     "cifar100_convnet": "--data.batch_size 4 --data.eval_batch_size 4",
     "fashion_mnist": "--data.batch_size 4 --data.eval_batch_size 4",
+    "fashion_mnist_convnet": "--data.batch_size 4 --data.eval_batch_size 4",
+    "fashion_mnist_vit": "--data.batch_size 4 --data.eval_batch_size 4",
     "image_folder": FOLDER,
     "finetune_timm": f"{FOLDER} --model.pretrained false",
     "network": "--data.train 8 --data.test 4 --data.batch_size 4",
