@@ -12,6 +12,7 @@ from visionpe.__main__ import main
 from visionpe.report import is_sweep, make_sweep, read_sweep
 from visionpe.report.statistics import interval
 from visionpe.report.sweep import numbers
+from visionpe.sweeps import running
 from visionpe.sweeps.folder import SweepFolder
 from visionpe.sweeps.grid import Cell
 
@@ -130,6 +131,27 @@ def test_the_results_are_those_of_the_whole_grid_of_earlier_times_too(tmp_path: 
     folder.sum_up()
     lines = [json.loads(line) for line in (folder.path / "results.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines] == [cells[3].id, cells[0].id]
+
+
+def test_a_finished_run_is_not_taken_for_that_of_a_changed_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = (Cell({"seed": "0"}, {"lr": lr}) for lr in (0.1, 0.2))
+    folder = SweepFolder(tmp_path / "toy")
+    folder.begin("name: toy\n", [before, after])
+    done = folder.runs(before) / "20260101-000000-12345678" / "done.json"
+    done.parent.mkdir(parents=True)
+    done.write_text("{}")
+    (folder.runs(before) / "latest").symlink_to(done.parent.name)
+    ran: list[str] = []
+    monkeypatch.setattr(running, "_run", lambda _, cell, *rest: ran.append(cell.id))
+    assert running._fit(folder, before, 1) == done.parent
+    assert not ran
+    with pytest.raises(running.CellError, match="ended without finishing the run"):
+        running._fit(folder, after, 1)
+    assert ran == [after.id]
+    config = yaml.safe_load(folder.config(after.id).read_text())
+    assert Path(config["run"]["dir"], config["run"]["name"]) == folder.runs(after)
 
 
 def _outcomes(folder: Path) -> Path:

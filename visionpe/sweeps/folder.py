@@ -4,7 +4,7 @@ DIR/NAME/sweep.yaml          the sweep file, as it was last given
 DIR/NAME/cells/ID.yaml       the cell: `visionpe fit --config` runs it by hand
 DIR/NAME/cells/ID.log        what its runs printed
 DIR/NAME/cells/ID.json       its outcome
-DIR/NAME/runs/CELL/...       its run folder
+DIR/NAME/runs/CELL,ID/...    its run folder
 DIR/NAME/results.jsonl       the outcomes of all cells of the grid, a line each
 """
 
@@ -52,10 +52,15 @@ class SweepFolder:
         self.grid = [cell.id for cell in cells]
         self.write("sweep.yaml", text)
         for cell in cells:
-            run = {"dir": str(self.path / "runs"), "name": cell.name}
+            runs = self.runs(cell)
+            run = {"dir": str(runs.parent), "name": runs.name}
             head = f"# {cell.name}\n#   visionpe fit --config THIS_FILE\n"
             body = yaml.safe_dump({**cell.config, "run": run}, sort_keys=False)
             self.write(f"cells/{cell.id}.yaml", head + body)
+
+    def runs(self, cell: Cell) -> Path:
+        """Where the runs of a cell are: not those of another configuration with its labels."""
+        return self.path / "runs" / f"{cell.name},{cell.id}"
 
     def config(self, cell_id: str) -> Path:
         """The cell's configuration."""

@@ -71,7 +71,7 @@ def run_cell(folder: SweepFolder, cell: Cell, sweep: Sweep) -> dict[str, Any]:
 
 def _fit(folder: SweepFolder, cell: Cell, cpus: int) -> Path:
     """The run's folder; a run that was finished in an earlier attempt is not run again."""
-    latest = folder.path / "runs" / cell.name / "latest"
+    latest = folder.runs(cell) / "latest"
     if not (latest / "done.json").is_file():
         _run(folder, cell, [["fit", "--config", str(folder.config(cell.id))]], cpus)
     if not (latest / "done.json").is_file():
