@@ -24,9 +24,7 @@ from visionpe.errors import ConfigError, VisionPEError
 
 _DATA_ARGUMENTS = {
     "fit": {"train_dataloaders", "val_dataloaders"},
-    "validate": {"dataloaders"},
-    "test": {"dataloaders"},
-    "predict": {"dataloaders"},
+    **{verb: {"dataloaders"} for verb in ("validate", "test", "predict")},
 }
 
 

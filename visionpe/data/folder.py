@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from visionpe.data.augments import SampleAugment
-from visionpe.data.image_data import ImageData, Part, held_out
+from visionpe.data.image_data import ImageData, Part, held_out, require_fraction
 from visionpe.data.mixing import Mix
 from visionpe.data.pictures import EXTENSIONS, read_picture
 from visionpe.data.views import CentreCrop
@@ -97,8 +97,7 @@ class ImageFolder(ImageData):
             num_workers=num_workers,
             seed=seed,
         )
-        if not 0 <= val_fraction < 1:
-            raise ValueError(f"`val_fraction` must be in [0, 1), but is {val_fraction}.")
+        require_fraction(val_fraction)
         self.root = Path(root)
         self.image_size = image_size
         self.val_fraction = val_fraction

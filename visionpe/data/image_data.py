@@ -176,8 +176,7 @@ def held_out(n: int, fraction: float) -> tuple[Int64[Tensor, " m"], Int64[Tensor
         ValueError: if `fraction` is not in [0, 1).
         DataError: if one of the two is empty that should not be.
     """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"`val_fraction` must be in [0, 1), but is {fraction}.")
+    require_fraction(fraction)
     out = round(n * fraction)
     if n == 0 or (fraction > 0 and not 0 < out < n):
         raise DataError(
@@ -185,6 +184,12 @@ def held_out(n: int, fraction: float) -> tuple[Int64[Tensor, " m"], Int64[Tensor
         )
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
     return order[out:].sort().values, order[:out].sort().values
+
+
+def require_fraction(fraction: float) -> None:
+    """Refuses a `val_fraction` that is not in [0, 1)."""
+    if not 0 <= fraction < 1:
+        raise ValueError(f"`val_fraction` must be in [0, 1), but is {fraction}.")
 
 
 def require_classes(targets: Int64[Tensor, " n"], num_classes: int, name: str) -> None:

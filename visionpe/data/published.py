@@ -14,6 +14,7 @@ from visionpe.data.image_data import (
     held_out,
     in_memory_of,
     require_classes,
+    require_fraction,
 )
 from visionpe.data.mixing import Mix
 
@@ -64,8 +65,7 @@ class PublishedImages(ImageData):
             num_workers=num_workers,
             seed=seed,
         )
-        if not 0 <= val_fraction < 1:
-            raise ValueError(f"`val_fraction` must be in [0, 1), but is {val_fraction}.")
+        require_fraction(val_fraction)
         self.root = Path(root)
         self.val_fraction = val_fraction
         self.download = download

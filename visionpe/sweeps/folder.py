@@ -84,7 +84,7 @@ class SweepFolder:
         self.write(f"cells/{cell_id}.json", json.dumps(outcome) + "\n")
 
     def sum_up(self) -> None:
-        """Writes `results.jsonl`: the outcomes of all cells of the grid, of earlier times too."""
+        """Writes `results.jsonl`: outcomes of the grid that `begin` was given, of any time."""
         outcomes = [found for each in self.grid if (found := self.outcome(each)) is not None]
         self.write("results.jsonl", "".join(json.dumps(line) + "\n" for line in outcomes))
 

@@ -209,11 +209,9 @@ class Classification(L.LightningModule):
 
     def _logits(self, network: nn.Module, images: Tensor, frame: Frame | None) -> Tensor:
         images = images.contiguous(memory_format=self.layout)
-        if not self.takes_frames or frame is None or frame.whole():  # samples share their places
-            whole: Tensor = network(images)
-            return whole
-        framed: Tensor = network(images, frame=frame)
-        return framed
+        shared = not self.takes_frames or frame is None or frame.whole()  # places of the samples
+        out: Tensor = network(images) if shared else network(images, frame=frame)
+        return out
 
     def _score(self, part: str, batch: Batch) -> None:
         images, target, frame = batch
