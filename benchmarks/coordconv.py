@@ -3,10 +3,12 @@
     python benchmarks/coordconv.py [--rounds 15] [--threads 2] [--only NAME]
 
 Ratios of medians, all three forms interleaved in one process, each round in a new order; the plain
-`nn.Conv2d` is 1. The concatenating form makes its coordinates anew at each call, as every port of
-the layer does. `train` is forward and backward to input and weights (to the weights only for a
-stem, whose input is the image). Memory is the most that a call holds at once beyond what was held
-before, from torch's own allocation records, in units of the plain convolution's.
+`nn.Conv2d` is 1. Each line has a process of its own: which memory the C library still holds from
+other sizes decides whether a result's pages are new, and new pages are most of a stem's time. The
+concatenating form makes its coordinates anew at each call, as every port of the layer does. `train`
+is forward and backward to input and weights (to the weights only for a stem, whose input is the
+image). Memory is the most that a call holds at once beyond what was held before, from torch's own
+allocation records, in units of the plain convolution's.
 """
 
 import argparse
@@ -16,6 +18,8 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +34,7 @@ from visionpe import CoordConv2d, coordinates
 
 RESULTS = Path(__file__).parent / "results" / "coordconv.csv"
 FORMS = ("plain", "coordconv", "concat")
+LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
 
 
 class Case(NamedTuple):
@@ -77,8 +82,11 @@ def modules(case: Case, layout: torch.memory_format) -> dict[str, nn.Module]:
     return {name: form.to(memory_format=layout) for name, form in forms.items()}
 
 
-def measure(case: Case, layout: torch.memory_format, train: bool, rounds: int) -> dict[str, float]:
+def measure(case: Case, name: str, train: bool, rounds: int, threads: int) -> dict[str, float]:
     """Ratios to the plain convolution, and its median in milliseconds."""
+    torch.set_num_threads(threads)
+    random.seed(0)
+    layout = LAYOUTS[name]
     forms = modules(case, layout)
     x = torch.randn(case.shape).contiguous(memory_format=layout)
     x.requires_grad_(train and case.shape[1] > 3)
@@ -149,21 +157,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--only", default="", help="part of a case's name")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    random.seed(0)
     header = f"{'case':22} {'layout':5} {'mode':5} {'plain ms':>9} {'coordconv':>20} {'concat':>7}"
     print(f"{header} {'of concat':>9} {'memory':>7} {'concat':>7}", flush=True)
     lines: list[dict[str, object]] = []
     for case in CASES:
         if options.only not in case.name:
             continue
-        for layout in (torch.contiguous_format, torch.channels_last):
+        for layout in LAYOUTS:
             for train in (False, True):
-                ratios = measure(case, layout, train, options.rounds)
+                with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                    measured = (case, layout, train, options.rounds, options.threads)
+                    ratios = pool.submit(measure, *measured).result()
                 words = {
                     "case": case.name,
                     "shape": "x".join(map(str, case.shape)),
-                    "layout": "NHWC" if layout is torch.channels_last else "NCHW",
+                    "layout": layout,
                     "mode": "train" if train else "eval",
                 }
                 lines.append({**words, **{k: round(v, 3) for k, v in ratios.items()}})

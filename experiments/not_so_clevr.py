@@ -1,6 +1,6 @@
 """Not-so-Clevr (arXiv 1807.03247) over fresh seeds: one row a configuration, both splits.
 
-    python experiments/not_so_clevr.py ROW [ROW ...] [--seeds 10] [--jobs 2]
+    python experiments/not_so_clevr.py ROW [ROW ...] [--first 1000] [--seeds 10] [--jobs 2]
     python experiments/not_so_clevr.py --table
 
 Every run is an ordinary `visionpe fit` of a file in `configs/coord_toy/`, in a process of one
@@ -16,7 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -160,10 +160,10 @@ def run(row: str, split: str, seed: int) -> dict[str, str]:
     return outcome
 
 
-def keep(outcomes: list[dict[str, str]]) -> None:
-    """Replaces the lines of the same row, split and seed, and writes the file."""
+def keep(outcome: dict[str, str]) -> None:
+    """Replaces the line of the same row, split and seed, and writes the file."""
     lines: dict[tuple[str, ...], dict[str, str]] = {}
-    for line in [*read(), *outcomes]:
+    for line in [*read(), outcome]:
         lines[line["row"], line["split"], line["seed"]] = line
     order = list(ROWS)
     ordered = sorted(lines.values(), key=lambda r: (order.index(r["row"]), r["split"], r["seed"]))
@@ -237,20 +237,22 @@ def spread(values: list[float], entry: Row) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(ROWS))
-    parser.add_argument("--seeds", type=int, default=10, help="how many, from 1000 on")
+    parser.add_argument("--first", type=int, default=1000, help="the first seed")
+    parser.add_argument("--seeds", type=int, default=10, help="how many, from the first on")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--table", action="store_true", help="only write the table again")
     options = parser.parse_args()
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"ROW must be one of {', '.join(ROWS)}, but is {', '.join(sorted(unknown))}.")
     jobs = [
-        (row, split, 1000 + seed)
+        (row, split, options.first + seed)
         for row in options.rows
         for seed in range(options.seeds)
         for split in ("quadrant", "uniform")
     ]
     with ThreadPoolExecutor(options.jobs) as pool:
-        keep(list(pool.map(lambda job: run(*job), jobs)))
+        for ended in as_completed([pool.submit(run, *job) for job in jobs]):
+            keep(ended.result())
     TABLE.write_text(table())
     print(table())
 

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from visionpe.attaching.attached import Attached, Held
 from visionpe.encodings._convolve import Geometry
-from visionpe.encodings._coordterm import add_term
+from visionpe.encodings._coordterm import add_map, coordinate_map
 from visionpe.encodings._coordweight import coordinate_kernel
 from visionpe.encodings.base import require_batch
 from visionpe.encodings.coord import coordinates
@@ -86,7 +86,7 @@ class CoordTerm(nn.Module):
             device=y.device,
             dtype=wide_dtype(y),
         )
-        return add_term(y, code, self.weight, self._geometry((h, w), y))
+        return add_map(y, coordinate_map(code, self.weight, self._geometry((h, w), y)))
 
     def _geometry(self, size: tuple[int, int], y: Tensor) -> Geometry:
         """The convolution's own; TensorFlow's "same" where it pads its input by itself."""

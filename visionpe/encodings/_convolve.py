@@ -62,18 +62,27 @@ class Geometry(NamedTuple):
             self.stride[::-1], self.dilation[::-1], self.before[::-1], self.after[::-1], self.mode
         )
 
+    def result(self, size: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
+        """The size of the result for maps and a kernel of these sizes."""
+        axes = zip(size, kernel, *self[:4], strict=True)
+        return tuple((n + b + a - d * (k - 1) - 1) // s + 1 for n, k, s, d, b, a in axes)
+
+    def padded(self, x: Tensor) -> "tuple[Tensor, Geometry]":
+        """The map with its padding, and the way over it."""
+        pads = [n for pair in zip(self.before[::-1], self.after[::-1], strict=True) for n in pair]
+        none = (0,) * len(self.before)
+        x = F.pad(x, pads, mode="constant" if self.mode == "zeros" else self.mode)
+        return x, self._replace(before=none, after=none, mode="zeros")
+
 
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, groups: int = 1
 ) -> Tensor:
     """The convolution, bit for bit what `nn.Conv1d` or `nn.Conv2d` computes."""
-    stride, dilation, before, after, mode = geometry
+    if geometry.mode != "zeros" or geometry.before != geometry.after:
+        x, geometry = geometry.padded(x)
     convolution = F.conv1d if weight.dim() == 3 else F.conv2d
-    if mode == "zeros" and before == after:
-        return convolution(x, weight, bias, stride, before, dilation, groups)
-    pads = [n for pair in zip(before[::-1], after[::-1], strict=True) for n in pair]
-    x = F.pad(x, pads, mode="constant" if mode == "zeros" else mode)
-    return convolution(x, weight, bias, stride, (0,) * len(stride), dilation, groups)
+    return convolution(x, weight, bias, geometry.stride, geometry.before, geometry.dilation, groups)
 
 
 def _each(value: int | tuple[int, ...], axes: int) -> tuple[int, ...]:

@@ -7,12 +7,14 @@ the map, which for one image is as large as the result; for a large batch the ma
 pass over the result is better than two.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from visionpe.encodings._cache import cached_numbers, keep_pages, parts
 from visionpe.encodings._convolve import Geometry, convolve
 from visionpe.encodings.precision import exactly
 
@@ -34,13 +36,29 @@ class Strip(NamedTuple):
         columns = self.values.tensor_split([self.first, self.first + 1], -1)
         return list(zip(view.tensor_split(ends, -1), columns, strict=True))
 
+    def laid(self, layout: torch.memory_format) -> "Strip":
+        """The same, each column in the memory order of maps of this layout."""
+        if layout is torch.contiguous_format:
+            return self
+        columns = self.values.permute(2, 1, 0).contiguous()  # n h o
+        return Strip(columns.permute(2, 1, 0), self.first)
 
-def separates(y: Float[Tensor, "b o h w"]) -> bool:
-    """Whether strips are the cheaper form for this result, and exact in its dtype."""
-    if torch.compiler.is_compiling() or y.dtype not in (torch.float32, torch.float64):
+    def between(self, places: slice, length: int) -> Float[Tensor, "o h m"]:
+        """These columns of `length`; one stands for all where they are the same."""
+        size = self.values.shape[-1]
+        end = length - size + self.first + 1
+        if self.first <= places.start and places.stop <= end:
+            return self.values[..., self.first : self.first + 1]
+        i = torch.arange(places.start, places.stop, device=self.values.device)
+        return self.values[..., torch.where(i < end, i.clamp(max=self.first), i - length + size)]
+
+
+def separates(shape: tuple[int, ...], dtype: torch.dtype) -> bool:
+    """Whether strips are the cheaper form for a result `b o h w`, and exact in its dtype."""
+    if torch.compiler.is_compiling() or dtype not in (torch.float32, torch.float64):
         return False
-    few = 0 < y.shape[0] < 32  # beyond, a map is less than 3 % of the result
-    return few and y[0].numel() > 2**19  # below, it is cheap whatever its share
+    few = 0 < shape[0] < 32  # beyond, a map is less than 3 % of the result
+    return few and math.prod(shape[1:]) > 2**19  # below, it is cheap whatever its share
 
 
 def strip(
@@ -60,18 +78,28 @@ def strip(
     return Strip(values, min(first, values.shape[-1] - 1))
 
 
-def add_term(
-    y: Float[Tensor, "b o *s"],
-    code: Float[Tensor, "*bds"],
-    weight: Float[Tensor, "o d *k"],
-    geometry: Geometry,
-) -> Tensor:
-    """`y` plus the convolution of the coordinate channels `d *s` or `b d *s`.
+def coordinate_map(
+    code: Float[Tensor, "*bds"], weight: Float[Tensor, "o d *k"], geometry: Geometry
+) -> Float[Tensor, "b o *m"]:
+    """The convolution of the coordinate channels `d *s` or `b d *s`, of one sample or of each."""
+    return _exact(code if code.dim() == weight.dim() else code[None], weight, geometry)
 
-    `y` must be a fresh result: it is changed in place.
-    """
-    batch = code if code.dim() == y.dim() else code[None]
-    term = _exact(batch, weight, geometry).to(y.dtype)
+
+def tile(down: Strip, across: Strip, rows: slice, height: int) -> Float[Tensor, "o h w"]:
+    """The sum of one strip and another, transposed, at some rows of a map of this height."""
+    base = across.between(rows, height).mT
+    here = Strip(down.values[:, rows], down.first)
+    total = base + here.values[..., here.first : here.first + 1]
+    (left, first), _, (right, last) = here.parts(total)
+    (of_left, _), _, (of_right, _) = here.parts(base)
+    left.copy_(of_left + first)
+    right.copy_(of_right + last)
+    return total
+
+
+def add_map(y: Float[Tensor, "b o *s"], term: Float[Tensor, "d o *s"]) -> Tensor:
+    """`y` plus a map of each sample or of all; `y` must be a fresh result, to change in place."""
+    term = term.to(y.dtype)
     if torch.compiler.is_compiling():
         return y + term
     result: Tensor = _AddMap.apply(y, term)
@@ -130,9 +158,15 @@ class _AddStrips(torch.autograd.Function):
 
 
 def _add_strips(y: Tensor, rows: Tensor, columns: Tensor, left: int, top: int) -> Tensor:
-    across, down = Strip(rows, left), Strip(columns, top)
-    for view, part in (*across.parts(y), *down.parts(y.mT)):
-        view.add_(_channels_inside(part) if _format(y) is torch.channels_last else part)
+    down, across = Strip(rows, left).laid(_format(y)), Strip(columns, top).laid(_format(y))
+    batch, o, h, w = y.shape
+    if batch > 1:
+        for view, part in (*down.parts(y), *across.parts(y.mT)):
+            view.add_(part)
+        return y
+    keep_pages()  # one pass over the image, and what is added stays in the cache
+    for some in parts(h, cached_numbers() // (o * w)):
+        y[:, :, some] += tile(down, across, some, h)
     return y
 
 
@@ -145,11 +179,6 @@ def _collapse(total: Tensor, first: int, size: int) -> Tensor:
     else:
         middle = middle.sum(-1, keepdim=True)
     return torch.cat([left, middle, right], -1)
-
-
-def _channels_inside(part: Float[Tensor, "o h n"]) -> Float[Tensor, "o h n"]:
-    """The same values, in the memory order of a channels-last map."""
-    return part.permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
 
 def _batch_sum(grad: Float[Tensor, "b o *s"]) -> Float[Tensor, "o *s"]:

@@ -13,8 +13,15 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from visionpe.encodings._convolve import Geometry, convolve
-from visionpe.encodings._coordterm import add_strips, add_term, separates, strip
+from visionpe.encodings._coordterm import (
+    add_map,
+    add_strips,
+    coordinate_map,
+    separates,
+    strip,
+)
 from visionpe.encodings._coordweight import coordinate_kernel, require_coordinates, reset
+from visionpe.encodings._stem import Stem
 from visionpe.encodings.base import require_batch
 from visionpe.encodings.coord import coordinates
 from visionpe.encodings.precision import wide_dtype
@@ -68,16 +75,18 @@ def coord_conv2d(
         "device": x.device,
         "dtype": wide_dtype(x),
     }
-    y = convolve(x, weight, bias, geometry, groups)
-    if frame is not None or radius or not separates(y):
+    convolution = (x, weight, bias, geometry, groups)
+    y = Stem.of(*convolution, plus=coord_weight) or convolve(*convolution)
+    if frame is not None or radius or not separates(y.shape, y.dtype):
         code = coordinates(h, w, frame, radius=radius, **options)
-        return add_term(y, code, coord_weight, geometry)
+        term = coordinate_map(code, coord_weight, geometry)
+        return y.plus_map(term) if isinstance(y, Stem) else add_map(y, term)
     # The whole image: y is the same along a row, x down a column, so narrow strips tell all.
-    return add_strips(
-        y,
+    strips = (
         strip(axis(h, **options), w, coord_weight[:, :1], geometry),
         strip(axis(w, **options), h, coord_weight[:, 1:].mT, geometry.transposed()),
     )
+    return y.plus_strips(*strips) if isinstance(y, Stem) else add_strips(y, *strips)
 
 
 @final

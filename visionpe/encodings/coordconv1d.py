@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from visionpe.encodings._convolve import Geometry, convolve
-from visionpe.encodings._coordterm import add_term
+from visionpe.encodings._coordterm import add_map, coordinate_map
 from visionpe.encodings._coordweight import coordinate_kernel, require_coordinates, reset
 from visionpe.encodings.base import require_batch
 from visionpe.encodings.coord import coordinates
@@ -51,7 +51,8 @@ def coord_conv1d(
     )[..., 1, :, :]  # *b 2 1 n -> *b 1 n
     if coord_weight.shape[1] == 2:
         code = torch.cat([code, code.abs()], -2)
-    return add_term(convolve(x, weight, bias, geometry, groups), code, coord_weight, geometry)
+    term = coordinate_map(code, coord_weight, geometry)
+    return add_map(convolve(x, weight, bias, geometry, groups), term)
 
 
 @final
