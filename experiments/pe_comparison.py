@@ -1,9 +1,11 @@
 """Position encodings compared: a table of a finished sweep, with seeds, intervals and cost.
 
     visionpe sweep configs/sweeps/y_arrow.yaml
+    python -m benchmarks.sweep configs/sweeps/y_arrow.yaml
     python experiments/pe_comparison.py runs/y_arrow
 
-writes `experiments/results/NAME.csv` (a line a run) and `NAME.md` (a line an encoding).
+writes `experiments/results/NAME.csv` (a line a run) and `NAME.md` (a line an encoding). The second
+command measures what a training step costs; without it those columns are left out.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from visionpe.report.statistics import interval
 from visionpe.report.sweep import Group, Runs, numbers
 
 _RESULTS = Path(__file__).parent / "results"
+_COSTS = Path(__file__).parent.parent / "benchmarks" / "results"
 
 
 def main() -> None:
@@ -55,15 +58,31 @@ def table(runs: Runs, metrics: list[str]) -> Iterator[str]:
     """A line an encoding: mean and 95 % interval of each test, parameters, cost."""
     names = [metric.partition(":")[0] for metric in metrics]
     heads = ["encoding", "n", *(f"{name}, %" for name in names), "parameters", "CPU s a run"]
+    cost = costs(runs)
+    heads += ["time", "memory"] if cost else []
     yield f"| {' | '.join(heads)} |"
-    yield f"|---|---|{'---|' * len(names)}---|---|"
+    yield f"|{'---|' * len(heads)}"
     for group in runs.groups:
         if group.runs:
             cells = [cell(group, metric) for metric in metrics]
             seconds = interval([float(run["cpu_seconds"]) for run in group.runs]).mean
             parameters = f"{int(group.runs[0]['parameters']):,}"
             row = [group.name, str(len(group.runs)), *cells, parameters, f"{seconds:.0f}"]
+            row += cost.get(group.name, ("-", "-")) if cost else ()
             yield f"| {' | '.join(row)} |"
+
+
+def costs(runs: Runs) -> dict[str, tuple[str, str]]:
+    """Time and memory of a training step, against the first encoding's."""
+    file = _COSTS / f"sweep_{runs.name}.csv"
+    if not file.is_file():
+        return {}
+    with file.open(encoding="utf-8") as opened:
+        read = list(csv.DictReader(opened))
+    return {
+        line["encoding"]: (f"{float(line['time']):.2f}", f"{float(line['memory']):.2f}")
+        for line in read
+    }
 
 
 def cell(group: Group, metric: str) -> str:
@@ -84,7 +103,8 @@ def foot(runs: Runs) -> str:
     return (
         f"Test accuracy, mean and 95 % interval over n seeds (Student's t); runs that failed: "
         f"{failed}. `visionpe sweep`, visionpe {visionpe.__version__}, torch {version}, "
-        f"{platform.machine()} CPU, one thread a run."
+        f"{platform.machine()} CPU, one thread a run. Time and memory: of a training step, against "
+        f"the first line's."
     )
 
 

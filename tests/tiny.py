@@ -74,6 +74,9 @@ class Tiny(L.LightningModule):
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.log("test/loss", (self.net(batch[0]) - batch[1]).square().mean())
 
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Any:
+        return self.net(batch[0])
+
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 40)
@@ -82,6 +85,10 @@ class Tiny(L.LightningModule):
 
 class Other(Tiny):
     """Another class with the same arguments."""
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Any:
+        x = batch[0]
+        return {"sum": x.sum(1).mean(), "ragged": x[:, : batch_idx + 1], "word": "none", "no": None}
 
 
 class TinyData(L.LightningDataModule):
@@ -105,6 +112,9 @@ class TinyData(L.LightningDataModule):
         return TensorLoader(*self.points, batch_size=16)
 
     def test_dataloader(self) -> TensorLoader:
+        return self.val_dataloader()
+
+    def predict_dataloader(self) -> TensorLoader:
         return self.val_dataloader()
 
 

@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from visionpe.cli import checkpoints
 from visionpe.cli.folder import RunFolder
 from visionpe.cli.metrics import MetricsFile
+from visionpe.cli.predictions import Predictions
 from visionpe.cli.record import EpochLines, Record
 from visionpe.tasks.callbacks import LastCheckpoint, ReseedEachStep
 
@@ -55,6 +56,8 @@ def fill(
     plugins = plugins if isinstance(plugins, list) else [plugins]
     if not _has(plugins, CheckpointIO):
         config["plugins"] = [*plugins, checkpoints.AtomicCheckpointIO()]
+    if verb == "predict":
+        given.append(Predictions(folder.path))
     if verb != "fit":
         return
     given.append(Record(folder, resolved))
