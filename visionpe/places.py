@@ -116,7 +116,7 @@ class Places(NamedTuple):
     @property
     def tokens(self) -> int:
         """How many tokens the sequence has, with and without a place."""
-        return self.prefix + self.positions.shape[-2] + self.suffix
+        return token_count(self)
 
     def coordinates(self) -> Float[Tensor, "*b n 2"]:
         """The places in [-1, 1] over the original image, as `visionpe.grid` gives them."""
@@ -139,3 +139,8 @@ class Places(NamedTuple):
 def _require_count(name: str, value: int) -> None:
     if value < 0:
         raise ValueError(f"`{name}` must be at least 0 tokens, but is {value}.")
+
+
+def token_count(places: Places) -> int:
+    """`places.tokens`, which torch 2.10 cannot capture in a graph: a property of a tuple."""
+    return places.prefix + places.positions.shape[-2] + places.suffix

@@ -11,6 +11,7 @@ KERNEL = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")  # of torch 2.10, always
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("encoded", [True, False])
 def test_the_kernel_it_names_is_the_one_that_runs(training: bool, encoded: bool) -> None:

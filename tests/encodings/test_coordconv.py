@@ -317,7 +317,7 @@ def test_bad_input_is_refused_in_one_sentence(make: Any, message: str) -> None:
 
 
 # torch reads its own decompositions by its deprecated `torch.jit.script`, once a process.
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script")
 @pytest.mark.parametrize(
     ("make", "shape"),
     [

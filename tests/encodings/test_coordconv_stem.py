@@ -161,7 +161,7 @@ def refused() -> dict[str, Callable[[nn.Module], Tensor]]:
     }
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script")
 @pytest.mark.parametrize("how", refused())
 def test_where_blocks_would_be_wrong_or_slow_there_are_none(how: str, taken: list[str]) -> None:
     with torch.no_grad():

@@ -12,7 +12,7 @@ from torch import Tensor
 from visionpe.attaching.calling import Call
 from visionpe.attaching.errors import AttachError
 from visionpe.frame import Frame
-from visionpe.places import Places
+from visionpe.places import Places, token_count
 from visionpe.tracing.lattices import Lattice
 from visionpe.tracing.making import row_by_row
 from visionpe.tracing.sites import Scattered, Site
@@ -106,7 +106,7 @@ class Ground:
     ) -> tuple[Tensor, Tensor, Size | None]:
         """Positions in the view, in its cells, `windows n 2`; its size in cells; `Places.shape`."""
         if call.size is None or _same(call.size, self.size):
-            if n != traced.tokens:
+            if n != token_count(traced):
                 raise AttachError(
                     f"`{self.site.module}` was traced with {traced.tokens} tokens, for images of "
                     f"{_by(self.size)} pixels, but has {n}. {_again(call.size)}"

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from visionpe.frame import Frame
-from visionpe.places import Places
+from visionpe.places import Places, token_count
 
 
 class MapEncoding(nn.Module, ABC):
@@ -100,7 +100,7 @@ def require_tokens(name: str, x: Tensor, places: Places) -> None:
     Raises:
         ValueError: if the numbers differ.
     """
-    if x.shape[-2] != places.tokens:
+    if x.shape[-2] != token_count(places):
         raise ValueError(
             f"`{name}` must hold as many tokens as `places`, {places.tokens} "
             f"({places.prefix} + {places.positions.shape[-2]} + {places.suffix}), "

@@ -28,7 +28,9 @@ def widest_dtype(device: torch.device | str | None) -> torch.dtype:
 def exactly(device: torch.device) -> AbstractContextManager[object]:
     """A block without autocast, on devices that have one (meta has not)."""
     kind = device.type
-    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+    # Not asked in a graph: torch 2.10 cannot capture the question.
+    available = torch.compiler.is_compiling() or torch.amp.is_autocast_available(kind)
+    if not available or not torch.is_autocast_enabled(kind):
         return nullcontext()
     return torch.autocast(kind, enabled=False)
 

@@ -3,7 +3,7 @@
 import warnings
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from visionpe.tracing.errors import TraceError
 from visionpe.tracing.untouched import untouched
@@ -27,13 +27,27 @@ def explained(
 
 
 def runs(model: nn.Module, channels: int, size: tuple[int, int]) -> bool:
-    """Whether the model takes such images, tried without arithmetic on the meta device."""
-    states = {
-        name: tensor.to("meta")
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
-    }
+    """Whether the model takes such images.
+
+    Tried without arithmetic on the meta device, and then in earnest, where there are weights: some
+    operations do not look at what they get on the meta device.
+    """
+    states = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    on_meta = {name: tensor.detach().to("meta") for name, tensor in states.items()}
+    if not _runs(model, on_meta, channels, size):
+        return False
+    if any(tensor.is_meta for tensor in states.values()):
+        return True
+    copies = {name: tensor.detach().clone() for name, tensor in states.items()}
+    return _runs(model, copies, channels, size)
+
+
+def _runs(
+    model: nn.Module, states: dict[str, Tensor], channels: int, size: tuple[int, int]
+) -> bool:
+    first = next(iter(states.values()), torch.zeros(()))
     dtype = next((t.dtype for t in states.values() if t.is_floating_point()), torch.float32)
-    image = torch.zeros(1, channels, *size, device="meta", dtype=dtype)
+    image = torch.zeros(1, channels, *size, device=first.device, dtype=dtype)
     with untouched(model), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:

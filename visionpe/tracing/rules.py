@@ -33,9 +33,13 @@ def rule_of(
         return RULES[base]
     if func.is_view or base in MOVERS or base in QUESTIONS:
         return None
-    if torch.Tag.pointwise in func.tags:
-        return merge
-    return "unknown"
+    return merge if _elementwise(func, base) else "unknown"
+
+
+def _elementwise(func: Any, base: str) -> bool:
+    """By torch's own word, which some operations in place lack (`mish_`; in torch 2.10, many)."""
+    copying = getattr(getattr(torch.ops.aten, base, None), func._overloadname, func)
+    return torch.Tag.pointwise in func.tags or torch.Tag.pointwise in copying.tags
 
 
 def merge(arguments: Arguments, run: Run) -> Tensor:
