@@ -103,8 +103,8 @@ def foot(runs: Runs) -> str:
     return (
         f"Test accuracy, mean and 95 % interval over n seeds (Student's t); runs that failed: "
         f"{failed}. `visionpe sweep`, visionpe {visionpe.__version__}, torch {version}, "
-        f"{platform.machine()} CPU, one thread a run. Time and memory: of a training step, against "
-        f"the first line's."
+        f"{platform.machine()} CPU, one thread a run. Time and memory, where measured: of a "
+        "training step, against the first line's."
     )
 
 
