@@ -67,12 +67,14 @@ class Geometry(NamedTuple):
         axes = zip(size, kernel, *self[:4], strict=True)
         return tuple((n + b + a - d * (k - 1) - 1) // s + 1 for n, k, s, d, b, a in axes)
 
-    def padded(self, x: Tensor) -> "tuple[Tensor, Geometry]":
-        """The map with its padding, and the way over it."""
-        pads = [n for pair in zip(self.before[::-1], self.after[::-1], strict=True) for n in pair]
-        none = (0,) * len(self.before)
-        x = F.pad(x, pads, mode="constant" if self.mode == "zeros" else self.mode)
-        return x, self._replace(before=none, after=none, mode="zeros")
+
+def padded(x: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
+    """The map with its padding, and the way over it."""
+    stride, dilation, before, after, mode = geometry
+    pads = [n for pair in zip(before[::-1], after[::-1], strict=True) for n in pair]
+    x = F.pad(x, pads, mode="constant" if mode == "zeros" else mode)
+    none = (0,) * len(before)
+    return x, Geometry(stride, dilation, none, none, "zeros")
 
 
 def convolve(
@@ -80,7 +82,7 @@ def convolve(
 ) -> Tensor:
     """The convolution, bit for bit what `nn.Conv1d` or `nn.Conv2d` computes."""
     if geometry.mode != "zeros" or geometry.before != geometry.after:
-        x, geometry = geometry.padded(x)
+        x, geometry = padded(x, geometry)
     convolution = F.conv1d if weight.dim() == 3 else F.conv2d
     return convolution(x, weight, bias, geometry.stride, geometry.before, geometry.dilation, groups)
 

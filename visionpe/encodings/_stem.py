@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from visionpe.encodings._cache import cached_numbers, keep_pages, parts
-from visionpe.encodings._convolve import Geometry, convolve
+from visionpe.encodings._convolve import Geometry, convolve, padded
 from visionpe.encodings._coordterm import Strip, tile
 
 _STEM = 4  # input channels at most: with more of them the arithmetic is what costs
@@ -98,7 +98,7 @@ class Stem:
         x, geometry = self.x, self.geometry
         if geometry.mode == "zeros" and geometry.before == geometry.after:
             return x, geometry
-        return geometry.padded(x)
+        return padded(x, geometry)
 
     def _added_to(self, term: Tensor) -> Tensor:
         """The convolution added in place."""
