@@ -69,12 +69,12 @@ census: $(READY)
 	$(BIN)/python experiments/census.py --table
 
 bench: $(READY)
-	$(BIN)/python benchmarks/coordconv.py
+	$(BIN)/python -m benchmarks.coordconv
 	$(BIN)/python -m benchmarks.encodings
 	$(BIN)/python -m benchmarks.attach
 	$(BIN)/python -m benchmarks.probing
-	$(BIN)/python benchmarks/data.py
-	$(BIN)/python benchmarks/train.py
+	$(BIN)/python -m benchmarks.data
+	$(BIN)/python -m benchmarks.train
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

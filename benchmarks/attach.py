@@ -41,7 +41,7 @@ import torch
 from torch import nn
 
 import visionpe
-from benchmarks.encodings_timing import compare
+from benchmarks.interleaved import compare, interleave
 
 RESULTS = Path(__file__).parent / "results" / "attach.csv"
 Line = dict[str, str | float]
@@ -138,19 +138,6 @@ def call_of(model: nn.Module, mode: str, images: torch.Tensor) -> Callable[[], N
     return step if mode == "step" else forward
 
 
-def measure(calls: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """CPU seconds a call, by side: all sides in every round, in a new order."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(rounds):
-        for name in random.sample(list(calls), len(calls)):
-            start = time.process_time()
-            calls[name]()
-            times[name].append(time.process_time() - start)
-    return times
-
-
 def lines_of(case: Case, rounds: int, batch: int) -> list[Line]:
     """A case's lines: one for each mode and side."""
     sides, images = sides_of(case), torch.randn(batch, 3, 224, 224)
@@ -158,7 +145,8 @@ def lines_of(case: Case, rounds: int, batch: int) -> list[Line]:
     for mode in ("forward", "step"):
         # A folded model is for deployment.
         used = {n: m for n, m in sides.items() if (mode, n) != ("step", "folded")}
-        times = measure({n: call_of(m, mode, images) for n, m in used.items()}, rounds)
+        calls = {n: call_of(m, mode, images) for n, m in used.items()}
+        times = interleave(calls, rounds, clock=time.process_time)
         for name in list(used)[1:]:
             ratio, low, high = compare(times[name], times["bare"])
             lines.append(

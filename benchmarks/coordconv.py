@@ -1,6 +1,6 @@
 """CoordConv against the plain convolution and against concatenation: time and peak memory.
 
-    python benchmarks/coordconv.py [--rounds 15] [--threads 2] [--only NAME]
+    python -m benchmarks.coordconv [--rounds 15] [--threads 2] [--only NAME]
 
 Ratios of medians, all three forms interleaved in one process, each round in a new order; the plain
 `nn.Conv2d` is 1. Each line has a process of its own: which memory the C library still holds from
@@ -16,7 +16,6 @@ import csv
 import os
 import random
 import statistics
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -28,8 +27,8 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.interleaved import compare, interleave, peak
 from visionpe import CoordConv2d, coordinates
 
 RESULTS = Path(__file__).parent / "results" / "coordconv.csv"
@@ -109,46 +108,23 @@ def measure(case: Case, name: str, train: bool, rounds: int, threads: int) -> di
             form.zero_grad()
 
     calls = {name: step(form) for name, form in forms.items()}
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(rounds):
-        for name in random.sample(FORMS, len(FORMS)):
-            clear()
-            start = time.perf_counter()
-            calls[name]()
-            times[name].append(time.perf_counter() - start)
+    times = interleave(calls, rounds, before=clear)
     medians = {name: statistics.median(values) for name, values in times.items()}
     memory = {}
     for name, call in calls.items():
         clear()
         memory[name] = peak(call)
-    # The spread of the ratio: quartiles over the rounds, each a ratio within one round.
-    quarters = statistics.quantiles(
-        [a / b for a, b in zip(times["coordconv"], times["plain"], strict=True)], n=4
-    )
+    ratio, low, high = compare(times["coordconv"], times["plain"])
     return {
         "plain_ms": medians["plain"] * 1e3,
-        "coordconv": medians["coordconv"] / medians["plain"],
-        "quarter_1": quarters[0],
-        "quarter_3": quarters[2],
+        "coordconv": ratio,
+        "quarter_1": low,
+        "quarter_3": high,
         "concat": medians["concat"] / medians["plain"],
         "of_concat": medians["coordconv"] / medians["concat"],
         "memory": memory["coordconv"] / memory["plain"],
         "memory_concat": memory["concat"] / memory["plain"],
     }
-
-
-def peak(call: Callable[[], None]) -> float:
-    """The largest number of bytes that a call holds at once, beyond what was there before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        call()
-    held = most = 0
-    for event in record.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            most = max(most, held)
-    return float(most)
 
 
 def main() -> None:

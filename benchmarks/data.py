@@ -1,6 +1,6 @@
 """Images a second that the data pipelines make on one core, beside what a network trains on.
 
-    python benchmarks/data.py [--rounds 7] [--only NAME]
+    python -m benchmarks.data [--rounds 7] [--only NAME]
 
 Each pipeline is a loader as the data modules make it, with frames, collated and normalised: what
 arrives is ready for a model. Medians over rounds, all pipelines in turn in each round. The last row

@@ -36,9 +36,11 @@ if (
 import torch
 
 from benchmarks import encodings_attention, encodings_maps, encodings_rotary, encodings_tables
-from benchmarks.encodings_timing import Case, compare, measure, require_same
+from benchmarks.encodings_cases import Case, calls, require_same
+from benchmarks.interleaved import compare, interleave
 
 RESULTS = Path(__file__).parent / "results" / "encodings.csv"
+SHORTEST = 4e-3  # seconds: what is called again until it takes as long
 VERDICTS = ("kept", "level", "MISSED")
 Line = dict[str, str | float]
 
@@ -50,7 +52,7 @@ def lines_of(case: Case, rounds: int) -> list[Line]:
     require_same(case, sides)
     lines: list[Line] = []
     for mode in case.modes:
-        times = measure(sides, mode, rounds)
+        times = interleave(calls(sides, mode), rounds, shortest=SHORTEST)
         for against in list(sides)[1:]:
             target = case.target(against, mode)
             ratio, low, high = compare(times["visionpe"], times[against])

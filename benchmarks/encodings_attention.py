@@ -9,7 +9,7 @@ from timm.models.vision_transformer_sam import get_decomposed_rel_pos_bias
 from torch import Tensor
 from torchvision.models.swin_transformer import ShiftedWindowAttention
 
-from benchmarks.encodings_timing import Case, Side
+from benchmarks.encodings_cases import Case, Side
 from visionpe import (
     AttentionEncoding,
     DecomposedBias,

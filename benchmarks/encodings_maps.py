@@ -8,7 +8,7 @@ from timm.layers import build_fourier_pos_embed, build_sincos2d_pos_embed
 from timm.models.twins import PosConv
 from torch import Tensor
 
-from benchmarks.encodings_timing import Case, Side
+from benchmarks.encodings_cases import Case, Side
 from visionpe import (
     PEG,
     Places,

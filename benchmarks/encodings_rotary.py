@@ -12,7 +12,7 @@ from timm.layers import (
 )
 from torch import Tensor
 
-from benchmarks.encodings_timing import Case, Side
+from benchmarks.encodings_cases import Case, Side
 from visionpe import AttentionEncoding, Places, Rotary, RotaryDINOv3, RotaryMixed
 
 HEADS, HEAD_DIM = 6, 64

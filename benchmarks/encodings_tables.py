@@ -9,8 +9,8 @@ from timm.models.naflexvit import NaFlexEmbeds
 from torch import Tensor
 from torchvision.models.vision_transformer import interpolate_embeddings
 
+from benchmarks.encodings_cases import Case, Side
 from benchmarks.encodings_maps import BATCHES, WIDTH, map_of
-from benchmarks.encodings_timing import Case, Side
 from visionpe import (
     Factorised2d,
     Learned2d,

@@ -12,7 +12,6 @@ import argparse
 import csv
 import random
 import statistics
-import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from benchmarks.coordconv import peak
+from benchmarks.interleaved import compare, interleave, peak
 from visionpe.sweeps import grid
 from visionpe.tasks.classification import Classification
 from visionpe.tasks.parsing import parsed
@@ -50,19 +49,6 @@ def step(task: Classification, batch: int) -> Callable[[], None]:
     return call
 
 
-def measure(calls: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """The seconds of each call, interleaved."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(rounds):
-        for name in random.sample(list(calls), len(calls)):
-            start = time.perf_counter()
-            calls[name]()
-            times[name].append(time.perf_counter() - start)
-    return times
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("file", help="of a sweep")
@@ -83,7 +69,7 @@ def main() -> None:
         data = made(config, "data")
         of_data = {key: getattr(data, key) for key in ("num_classes", "channels", "image_size")}
         calls[label] = step(made(config, "model", of_data=of_data), options.batch)
-    times = measure(calls, options.rounds)
+    times = interleave(calls, options.rounds)
     medians = {name: statistics.median(seconds) for name, seconds in times.items()}
     memory = {name: peak(call) for name, call in calls.items()}
     first = next(iter(labels))
@@ -91,9 +77,7 @@ def main() -> None:
         (axis, "milliseconds", "time", "quarter_1", "quarter_3", "memory")
     ]
     for name in labels:
-        ratios = [a / b for a, b in zip(times[name], times[first], strict=True)]
-        quarters = statistics.quantiles(ratios, n=4)
-        numbers = (medians[name] / medians[first], quarters[0], quarters[2])
+        numbers = compare(times[name], times[first])
         ratio = memory[name] / memory[first]
         found = (f"{number:.3f}" for number in (*numbers, ratio))
         lines.append((name, f"{medians[name] * 1e3:.1f}", *found))

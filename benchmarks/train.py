@@ -1,6 +1,6 @@
 """`visionpe fit` against a bare PyTorch loop that does the same work: images a second.
 
-    python benchmarks/train.py [--rounds 9] [--steps 3] [--batch 128] [--threads 2] [--net resnet18]
+    python -m benchmarks.train [--rounds 9] [--steps 3] [--batch 128] [--threads 2] [--net resnet18]
 
 ResNet-18 with its 3x3 stem on 32 x 32 images in memory, windows and mirror images, SGD, one cosine:
 the command line's own run, with its run folder, logs and checkpoints, and a loop of twelve lines on

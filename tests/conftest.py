@@ -1,5 +1,6 @@
 """What every test runs under: annotations checked, no network, few threads, the same seed."""
 
+import gc
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -35,6 +36,17 @@ CHECKED = [
     "visionpe.data.views",
 ]
 install_import_hook(CHECKED, "checker.check")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector need not walk over it time and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """At the end, all of it may go."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

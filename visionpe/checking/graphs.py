@@ -6,7 +6,6 @@ import warnings
 from typing import Any
 
 import torch
-from torch import nn
 
 from visionpe.checking.result import Verdict, failed, ok, skipped
 from visionpe.checking.subject import Size, Subject, distance, flat, reason, run
@@ -69,12 +68,7 @@ def onnx(subject: Subject) -> Verdict:
     module = subject.fresh()
     try:
         with _quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                _exported(module, [subject.args(size) for size in sizes]),
-                (),
-                dynamo=True,
-                verbose=False,
-            )
+            program = torch.onnx.export(_exported(subject), (), dynamo=True, verbose=False)
         assert program is not None
         session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
         args = subject.args(sizes[2])
@@ -101,12 +95,9 @@ def _export(subject: Subject, *, used: bool) -> Verdict:
     for frame in (False, True) if framed else (False,):
         calls = [_call(subject, size, frame=frame) for size in sizes]
         words = " with a frame" if frame else ""
-        module = subject.fresh()
-        if used:
-            run(module, calls[0])
         try:
             with _quiet(), torch.no_grad():
-                program = _exported(module, calls)
+                program = _exported(subject, frame=frame, used=used)
         except Exception as error:
             return failed(f"does not export with open sizes{words}: {reason(error)}")
         try:
@@ -129,11 +120,19 @@ def _call(subject: Subject, size: Size, *, frame: bool) -> tuple[Any, ...]:
     return (*args, Frame.identity(*size)) if frame else args
 
 
-def _exported(module: nn.Module, calls: list[tuple[Any, ...]]) -> Any:
-    """What differs between two calls is left open."""
-    others = torch.export.AdditionalInputs()
-    others.add(calls[1])
-    return torch.export.export(module, calls[0], dynamic_shapes=others)
+def _exported(subject: Subject, *, frame: bool = False, used: bool = False) -> Any:
+    """The program of a fresh module; what differs between two calls is left open."""
+    name = f"frame={frame}, used={used}"
+    if name not in subject.programs:
+        first, other = (_call(subject, size, frame=frame) for size in _open_sizes(subject, 2))
+        module = subject.fresh()
+        if used:
+            run(module, first)
+        others = torch.export.AdditionalInputs()
+        others.add(other)
+        program = torch.export.export(module, first, dynamic_shapes=others)
+        subject.programs[name] = program
+    return subject.programs[name]
 
 
 def _fixed(subject: Subject, sizes: list[Size]) -> bool:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -93,6 +93,7 @@ class Subject:
         offset: keyword arguments for "this starts at `(y, x)`", if the caller said how.
         no_grad: parameters that rightly get no gradient, with the reason.
         aspect: whether one axis' code may depend on the other axis' length.
+        programs: the exported ones that several checks need, each made once.
     """
 
     make: Callable[[], nn.Module]
@@ -107,6 +108,7 @@ class Subject:
     offset: Callable[[int, int], dict[str, Any]] | None = None
     no_grad: tuple[str, ...] = ()
     aspect: bool = False
+    programs: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def fresh(self, *, awake: bool = True, seed: int = 0) -> nn.Module:
         """A new module in eval mode; `awake`, nothing in it is still zero-initialised."""

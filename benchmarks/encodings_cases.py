@@ -1,8 +1,5 @@
-"""How `benchmarks/encodings.py` compares: the same result first, then the time of each side."""
+"""What `benchmarks/encodings.py` compares: sides that must give the same result."""
 
-import random
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,7 +8,6 @@ from torch import Tensor
 
 Modes = Sequence[str]
 BOTH = ("forward", "train")
-SHORTEST = 4e-3  # seconds: what is called again until it takes as long
 
 
 def same(x: Tensor) -> Tensor:
@@ -120,31 +116,3 @@ def calls(sides: dict[str, Side], mode: str) -> dict[str, Callable[[], None]]:
         return call
 
     return {name: (train if mode == "train" else forward)(side) for name, side in sides.items()}
-
-
-def measure(sides: dict[str, Side], mode: str, rounds: int) -> dict[str, list[float]]:
-    """Seconds a call, by side: one number a round, all sides in every round, in a new order."""
-    timed = calls(sides, mode)
-    counts = {}
-    for name, call in timed.items():
-        call()
-        counts[name] = max(1, round(SHORTEST / min(seconds(call, 1) for _ in range(2))))
-    times: dict[str, list[float]] = {name: [] for name in timed}
-    for _ in range(rounds):
-        for name in random.sample(list(timed), len(timed)):
-            times[name].append(seconds(timed[name], counts[name]))
-    return times
-
-
-def seconds(call: Callable[[], None], count: int) -> float:
-    """The time of one call, from `count` of them."""
-    start = time.perf_counter()
-    for _ in range(count):
-        call()
-    return (time.perf_counter() - start) / count
-
-
-def compare(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
-    """The ratio of the medians, and the quartiles over the rounds of the ratios within a round."""
-    quarters = statistics.quantiles([a / b for a, b in zip(ours, theirs, strict=True)], n=4)
-    return statistics.median(ours) / statistics.median(theirs), quarters[0], quarters[2]
