@@ -1,22 +1,32 @@
 """Tables in half precision: each number is the nearest one to that of float64, or next to it."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from record import Kind, Record, Sample
 from records import awake, samples
-from torch import Tensor
+from torch import Tensor, nn
 
-from visionpe import Frame
+from visionpe import (
+    Alibi2d,
+    AxisBias,
+    BucketBias,
+    Frame,
+    IRPEBias,
+    LogCPB,
+    Places,
+    RelativeBias,
+)
 from visionpe.checking.precision import _exact
+from visionpe.checking.subject import Calling
 
 POSITIONS, OFFSET = 4096, 65_536
-# Sums of products: near zero an ulp is far below their rounding in float32 (docs/encodings.md).
+# No tables but learned sums: near zero an ulp is far below their rounding (docs/encodings.md).
 SUMS = (
-    *("FourierFeatures", "AddFourierFeatures", "NerfFeatures", "LogAxisFeatures"),
-    *("HyperScale", "CoordConv2d", "PEG", "ConvolutionalContext2d", "HyperConv2d"),
-    "HeightAttention",
+    *("AddFourierFeatures", "HyperScale", "CoordConv2d", "PEG", "ConvolutionalContext2d"),
+    *("HyperConv2d", "HeightAttention"),
 )
 INDEXED = ("Factorised2d",)  # one setting has no more entries than cells
 
@@ -27,6 +37,15 @@ def ulps(ours: Tensor, wanted: Tensor) -> float:
     size = wanted.to(ours.dtype).double().abs().clamp(min=info.smallest_normal)
     last_place = torch.exp2(size.log2().floor()) * info.eps
     return float(((ours.double() - wanted).abs() / last_place).max())
+
+
+def worst_of(plain: nn.Module, module: nn.Module, args: tuple[Any, ...]) -> float:
+    """The largest error of a module in half precision, in units of the last place."""
+    with torch.no_grad():
+        got, wanted = module(*args), _exact(plain, module, args, {})
+    assert wanted, "nothing to compare"
+    assert got.dtype == args[0].dtype
+    return ulps(got, wanted[0])
 
 
 @samples(
@@ -42,14 +61,82 @@ def test_a_table_of_4096_positions_is_within_an_ulp_at_an_offset_of_65536_too(
         if record.name in INDEXED and not sample.scale_free:
             size = (size[0] // 128 or 1, size[1] // 128 or 1)
         x = torch.zeros(1, sample.channels, *size, dtype=dtype)
-        calls: list[tuple[object, ...]] = [(x,)]
+        calls: list[tuple[Any, ...]] = [(x,)]
         if record.absolute and size[0] * size[1] == POSITIONS:
             top, left = (OFFSET * (n > 1) for n in size)
             whole = Frame.identity(size[0] + top, size[1] + left)
             calls.append((x, whole.crop(top, left, h=size[0], w=size[1])))
         for args in calls:
+            assert worst_of(plain, module, args) <= 1
+
+
+@samples(lambda r, s: r.kind is Kind.POINT and r.name not in SUMS and s.sizes[0] == (5, 7))
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_tokens_at_4096_positions_are_within_an_ulp_at_an_offset_of_65536_too(
+    record: Record, sample: Sample, dtype: torch.dtype
+) -> None:
+    plain = awake(sample)
+    module = copy.deepcopy(plain).to(dtype)
+    count = POSITIONS // 128 if record.name in INDEXED and not sample.scale_free else POSITIONS
+    x = torch.zeros(1, count, sample.channels, dtype=dtype)
+    for h, w in ((1, count), (count, 1)):
+        places = [Places.of(h, w)]
+        if record.absolute and count == POSITIONS:
+            top, left = (OFFSET * (n > 1) for n in (h, w))
+            whole = Frame.identity(h + top, w + left)
+            places.append(Places.of(h, w, whole.crop(top, left, h=h, w=w)))
+        for at in places:
+            pair = Calling(plain, "tokens"), Calling(module, "tokens")
+            assert worst_of(*pair, (x, at)) <= 1
+
+
+def along(axis: int, offset: int, count: int) -> tuple[Places, Places]:
+    """Three queries, and as many keys as the axis has positions."""
+    points, extent = torch.zeros(count, 2), [1.0, 1.0]
+    points[:, axis] = offset + torch.arange(count)
+    extent[axis] = offset + count
+    size = (extent[0], extent[1])
+    return Places.at(points[[0, count // 2, -1]], size), Places.at(points, size)
+
+
+@samples(lambda r, s: r.encoding in (RelativeBias, LogCPB, AxisBias, BucketBias, Alibi2d, IRPEBias))
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_bias_of_4096_keys_is_within_an_ulp_at_an_offset_of_65536_too(
+    record: Record, sample: Sample, dtype: torch.dtype
+) -> None:
+    plain = awake(sample)
+    module = copy.deepcopy(plain).to(dtype)
+    # A table of windows holds no more.
+    count = min(module.window) if isinstance(module, RelativeBias | AxisBias) else POSITIONS
+    q, k = (torch.randn(1, sample.heads, n, sample.head_dim, dtype=dtype) for n in (3, count))
+    for axis in (0, 1):
+        for offset in (0, OFFSET):
+            places = along(axis, offset, count)
+            pair = Calling(plain, "bias"), Calling(module, "bias")
+            assert worst_of(*pair, (q, k, *places, 0.25)) <= 1
+
+
+@samples(lambda r, s: r.name.startswith("Rotary"))
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_cosines_and_sines_of_turns_at_4096_positions_are_within_an_ulp_at_an_offset_too(
+    record: Record, sample: Sample, dtype: torch.dtype
+) -> None:
+    plain = awake(sample)
+    module = copy.deepcopy(plain).to(dtype)
+    for axis in (0, 1):
+        for offset in (0, OFFSET):
+            queries, keys = along(axis, offset, POSITIONS)
+            q = torch.zeros(1, sample.heads, 3, sample.head_dim, dtype=dtype)
+            k = torch.zeros(1, sample.heads, POSITIONS, sample.head_dim, dtype=dtype)
+            # The first of each pair: turned, the two are the cosine and the sine.
+            if module.layout == "half":
+                k[..., : sample.head_dim // 2] = 1
+            else:
+                k[..., ::2] = 1
+            turning = Calling(module, "rotate")
             with torch.no_grad():
-                got, wanted = module(*args), _exact(plain, module, args, {})[0]
+                got = turning(q, k, queries, keys)[1]
+                wanted = _exact(Calling(plain, "rotate"), turning, (q, k, queries, keys), {})[1]
             assert got.dtype == dtype
             assert ulps(got, wanted) <= 1
 

@@ -21,7 +21,7 @@ from visionpe.encodings.base import (
     require_tokens,
 )
 from visionpe.encodings.learned import refuse_other_size, require_table
-from visionpe.encodings.precision import wide_dtype, widest_dtype
+from visionpe.encodings.precision import rounded_once, widest_dtype
 from visionpe.frame import Frame
 from visionpe.grids import axis, grid, line_positions, positions
 from visionpe.places import Places
@@ -166,7 +166,7 @@ class Factorised2d(PointEncoding):
         return x + pad_tokens(code.to(x.dtype), places)
 
     def _tables(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        dtype = wide_dtype(x)
+        dtype = rounded_once(x)
         return self.rows.to(dtype), self.columns.to(dtype)
 
     def _require_size(self, h: int, w: int) -> None:

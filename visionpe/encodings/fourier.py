@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from visionpe.encodings.base import PointEncoding, pad_tokens, require_batch, require_tokens
 from visionpe.encodings.frequencies import redraw, require_gaussian
-from visionpe.encodings.precision import kept_precise, wide_dtype, widest_dtype
+from visionpe.encodings.precision import kept_precise, rounded_once, widest_dtype
 from visionpe.frame import Frame
 from visionpe.grids import axis, grid
 from visionpe.places import Places
@@ -78,7 +78,8 @@ def append_fourier(
 ) -> Float[Tensor, "b d h w"]:
     """A map with the features of its cells behind it, in the map's dtype."""
     require_batch(frame, x.shape[0])
-    code = fourier_code(x.shape[-2], x.shape[-1], matrix, frame, dtype=wide_dtype(x)).to(x.dtype)
+    h, w = x.shape[-2:]
+    code = fourier_code(h, w, matrix, frame, dtype=rounded_once(x)).to(x.dtype)
     return torch.cat([x, code.expand(x.shape[0], *code.shape[-3:])], 1)
 
 
@@ -87,7 +88,7 @@ def append_fourier_tokens(
 ) -> Float[Tensor, "b n d"]:
     """Tokens with the features of their places behind them; zeros if they have none."""
     require_tokens("x", x, places)
-    code = pad_tokens(token_features(x, matrix, places), places).to(x.dtype)
+    code = pad_tokens(token_features(x, matrix, places, rounded_once(x)), places).to(x.dtype)
     return torch.cat([x, code.expand(x.shape[0], *code.shape[-2:])], -1)
 
 
@@ -159,11 +160,11 @@ class FourierFeatures(PointEncoding):
 
 
 def token_features(
-    x: Float[Tensor, "b n c"], matrix: Float[Tensor, "bands 2"], places: Places
+    x: Float[Tensor, "b n c"], matrix: Float[Tensor, "bands 2"], places: Places, dtype: torch.dtype
 ) -> Float[Tensor, "*b m d"]:
-    """The features of the places of tokens, in `x`'s dtype or float32."""
+    """The features of the places of tokens."""
     points = places.to(x.device, widest_dtype(x.device)).coordinates().mT[..., None]  # *b 2 n 1
-    return _features(points, matrix, wide_dtype(x))[..., 0].mT  # *b d n 1 -> *b n d
+    return _features(points, matrix, dtype)[..., 0].mT  # *b d n 1 -> *b n d
 
 
 def _features(points: Tensor, matrix: Tensor, dtype: torch.dtype) -> Tensor:

@@ -95,7 +95,7 @@ class AddFourierFeatures(PointEncoding):
         """The tokens with the projected features added to those that have a place."""
         require_tokens("x", x, places)
         require_channels(self, self.channels, x.shape[-1])
-        code = _project(token_features(x, self.matrix, places), self.weight)
+        code = _project(token_features(x, self.matrix, places, wide_dtype(x)), self.weight)
         return x + pad_tokens(code, places).to(x.dtype)
 
     @override

@@ -28,7 +28,7 @@ from visionpe.encodings.base import (
     require_channels,
     require_tokens,
 )
-from visionpe.encodings.precision import wide_dtype, widest_dtype
+from visionpe.encodings.precision import rounded_once, widest_dtype
 from visionpe.frame import Frame
 from visionpe.grids import axis, grid
 from visionpe.places import Places
@@ -142,7 +142,7 @@ class Learned2d(PointEncoding):
         """The map with the code added, in the map's dtype."""
         require_batch(frame, x.shape[0])
         require_channels(self, self.channels, x.shape[1])
-        table = self.table.to(wide_dtype(x))
+        table = self.table.to(rounded_once(x))
         code = learned2d_code(table, x.shape[-2], x.shape[-1], frame, bicubic=self.bicubic)
         return x + code.to(x.dtype)
 
@@ -150,7 +150,7 @@ class Learned2d(PointEncoding):
         """The tokens with the code added to those that have a place."""
         require_tokens("x", x, places)
         require_channels(self, self.channels, x.shape[-1])
-        table = self.table.to(wide_dtype(x))
+        table = self.table.to(rounded_once(x))
         kernel = cubic_taps if self.bicubic else linear_taps
         rows, columns = self.cells
         points = places.to(x.device, widest_dtype(x.device)).coordinates()

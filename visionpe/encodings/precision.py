@@ -25,6 +25,14 @@ def widest_dtype(device: torch.device | str | None) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def rounded_once(x: Tensor) -> torch.dtype:
+    """`x`'s dtype, or the widest if that is a half: for a code that is then rounded to it.
+
+    Near a wave's zeros, an error of float32 may be several units of a half's last place.
+    """
+    return widest_dtype(x.device) if torch.finfo(x.dtype).bits < 32 else x.dtype
+
+
 def exactly(device: torch.device) -> AbstractContextManager[object]:
     """A block without autocast, on devices that have one (meta has not)."""
     kind = device.type
