@@ -55,7 +55,7 @@ class Strip(NamedTuple):
 
 def separates(shape: tuple[int, ...], dtype: torch.dtype) -> bool:
     """Whether strips are the cheaper form for a result `b o h w`, and exact in its dtype."""
-    if torch.compiler.is_compiling() or dtype not in (torch.float32, torch.float64):
+    if transformed() or dtype not in (torch.float32, torch.float64):
         return False
     few = 0 < shape[0] < 32  # beyond, a map is less than 3 % of the result
     return few and math.prod(shape[1:]) > 2**19  # below, it is cheap whatever its share
@@ -97,10 +97,15 @@ def tile(down: Strip, across: Strip, rows: slice, height: int) -> Float[Tensor, 
     return total
 
 
+def transformed() -> bool:
+    """While a graph is captured or under `torch.func`: no operation of our own, none in place."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
 def add_map(y: Float[Tensor, "b o *s"], term: Float[Tensor, "d o *s"]) -> Tensor:
     """`y` plus a map of each sample or of all; `y` must be a fresh result, to change in place."""
     term = term.to(y.dtype)
-    if torch.compiler.is_compiling():
+    if transformed():
         return y + term
     result: Tensor = _AddMap.apply(y, term)
     return result

@@ -18,7 +18,7 @@ from torch.autograd import forward_ad
 
 from visionpe.encodings._cache import cached_numbers, keep_pages, parts
 from visionpe.encodings._convolve import Geometry, convolve, padded
-from visionpe.encodings._coordterm import Strip, tile
+from visionpe.encodings._coordterm import Strip, tile, transformed
 
 _STEM = 4  # input channels at most: with more of them the arithmetic is what costs
 
@@ -144,7 +144,7 @@ class Stem:
 def _possible(x: Tensor, *parameters: Tensor) -> bool:
     """Whether this is a stem in float32 on the CPU, without gradients."""
     tracing = torch._C._get_tracing_state() is not None
-    if torch.compiler.is_compiling() or tracing or x.dim() != 4 or x.shape[1] > _STEM:
+    if transformed() or tracing or x.dim() != 4 or x.shape[1] > _STEM:
         return False
     tensors = (x, *parameters)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):

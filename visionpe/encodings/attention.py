@@ -145,19 +145,23 @@ def forms_logits(q: Float[Tensor, "b heads n d"], mask: Mask | None) -> bool:
 
     On the CPU torch does so too if the mask requires a gradient, as a learned bias does in
     training, but then looks through all logits for queries that see no key, at a fifth more time;
-    here the mask tells. Half precision and graphs that are captured are left to torch.
+    here the mask tells. Half precision and graphs that are captured are left to torch; under
+    `torch.func` the logits are always formed.
 
     >>> q, bias = torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 2)
     >>> forms_logits(q, bias), forms_logits(q, bias.requires_grad_())
     (False, True)
     """
+    if torch.compiler.is_compiling():
+        return False
+    if torch._C._are_functorch_transforms_active():
+        return True  # fused kernels know no batches of calls, no mask's gradient, no tangents
     return (
         mask is not None
         and mask.requires_grad
         and mask.dtype == q.dtype in (torch.float32, torch.float64)
         and q.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
 
 
@@ -182,12 +186,12 @@ def require_heads(encoding: AttentionEncoding, q: Tensor) -> None:
         ValueError: if they differ.
     """
     name = type(encoding).__name__
-    if encoding.heads not in (None, q.shape[1]):
+    if encoding.heads is not None and encoding.heads != q.shape[1]:
         raise ValueError(
             f"`q` must have the {encoding.heads} heads that {name} is made for, "
             f"but has {q.shape[1]}."
         )
-    if encoding.head_dim not in (None, q.shape[-1]):
+    if encoding.head_dim is not None and encoding.head_dim != q.shape[-1]:
         raise ValueError(
             f"`q` must have the head width {encoding.head_dim} that {name} is made for, "
             f"but has {q.shape[-1]}."
@@ -200,7 +204,8 @@ def require_values(encoding: AttentionEncoding, v: Tensor) -> None:
     Raises:
         ValueError: if they differ.
     """
-    if encoding.acts_on_values and encoding.head_dim not in (None, v.shape[-1]):
+    made_for = encoding.head_dim
+    if encoding.acts_on_values and made_for is not None and made_for != v.shape[-1]:
         raise ValueError(
             f"`v` must have the head width {encoding.head_dim} that {type(encoding).__name__} "
             f"is made for, as it acts on values, but has {v.shape[-1]}."

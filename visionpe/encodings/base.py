@@ -69,7 +69,7 @@ def require_channels(encoding: nn.Module, wanted: int | None, channels: int) -> 
     Raises:
         ValueError: if they differ, and `wanted` is not None.
     """
-    if wanted not in (None, channels):
+    if wanted is not None and wanted != channels:
         raise ValueError(
             f"`x` must have the {wanted} channels that {type(encoding).__name__} is made for, "
             f"but has {channels}."

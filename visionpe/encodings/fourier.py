@@ -60,13 +60,18 @@ def fourier_code(
     device, exact = matrix.device, widest_dtype(matrix.device)
     if frame is not None:
         return _features(grid(h, w, frame, device=device, dtype=exact), matrix, dtype)
-    along_y, along_x = (matrix.to(exact) / 2).unbind(-1)
+    along = matrix.to(exact).mT / 2  # 2 bands
+    y = axis(h, device=device, dtype=exact)
     # Both axes together: on small maps the number of calls is the cost.
-    y, x = axis(h, device=device, dtype=exact), axis(w, device=device, dtype=exact)
-    cycles = torch.cat([torch.outer(along_y, y), torch.outer(along_x, x)], -1)  # bands h+w
-    sin, cos = _waves(cycles, dtype)
-    waves = torch.stack([sin, cos, -sin])
-    of_y, of_x = waves[..., :h, None], waves[..., None, h:]  # 3 bands h 1, 3 bands 1 w
+    if not torch.compiler.is_compiling() and w == h:  # a graph with open sizes must not ask
+        waves = _three_waves(along[..., None] * y, dtype)  # 3 2 bands h
+        rows, columns = waves.unbind(1)
+    else:
+        x = axis(w, device=device, dtype=exact)
+        cycles = torch.cat([torch.outer(along[0], y), torch.outer(along[1], x)], -1)  # bands h+w
+        waves = _three_waves(cycles, dtype)
+        rows, columns = waves[..., :h], waves[..., h:]
+    of_y, of_x = rows[..., None], columns[..., None, :]  # 3 bands h 1, 3 bands 1 w
     # The angles of the axes add up; sines, then cosines.
     code: Tensor = of_y[:2] * of_x[1]
     code.addcmul_(of_y[1:], of_x[0])
@@ -180,3 +185,9 @@ def _waves(cycles: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Sine and cosine of `cycles` turns; whole turns are taken off before they cost precision."""
     angle = 2 * math.pi * (cycles - cycles.round()).to(dtype)
     return angle.sin(), angle.cos()
+
+
+def _three_waves(cycles: Tensor, dtype: torch.dtype) -> Float[Tensor, "3 *s"]:
+    """Sine, cosine and the sine turned over."""
+    sin, cos = _waves(cycles, dtype)
+    return torch.stack([sin, cos, -sin])
