@@ -7,6 +7,7 @@ import torch
 from records import awaken
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
+from versions import BEFORE_2_11
 
 from visionpe import (
     AddFourierFeatures,
@@ -86,7 +87,9 @@ def test_compiled_they_learn_alike_at_every_size(kind: type[nn.Module], backend:
     compiled = torch.compile(module, fullgraph=True, dynamic=True, backend=backend)
     for h, w in SIZES[:2]:
         learns_alike(module, compiled, (torch.randn(2, 3, h, w),) if kind is Maps else heads(h, w))
-    assert counters["stats"]["unique_graphs"] == 1
+    # Before 2.11, inductor bounds a size by itself, and makes another graph beyond the bound.
+    most = 2 if BEFORE_2_11 and backend == "inductor" else 1
+    assert counters["stats"]["unique_graphs"] <= most
 
 
 @pytest.mark.parametrize("dynamic", [None, True])

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from versions import BEFORE_2_11
 
 from visionpe import set_padding
 from visionpe.paddings.found import paddings
@@ -145,8 +146,7 @@ def test_graphs_capture_the_other_pads_with_open_height_and_width(unchecked: Non
     stem, strided = small(), nn.Conv2d(4, 4, 3, 2, 1)
     net = nn.Sequential(stem, strided).eval()
     # Before 2.11, torch takes a max pool for even sizes or odd ones only, whatever its padding.
-    open_pools = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 11)
-    exported = net if open_pools else nn.Sequential(*stem[:2], strided)
+    exported = nn.Sequential(*stem[:2], strided) if BEFORE_2_11 else net
     x, other = torch.randn(1, 3, 12, 20), torch.randn(1, 3, 16, 28)
     sizes = {2: torch.export.Dim("h", min=8), 3: torch.export.Dim("w", min=8)}
     modes: list[Mode] = ["circular", "reflect", "none"]

@@ -82,7 +82,9 @@ def coordinate_map(
     code: Float[Tensor, "*bds"], weight: Float[Tensor, "o d *k"], geometry: Geometry
 ) -> Float[Tensor, "b o *m"]:
     """The convolution of the coordinate channels `d *s` or `b d *s`, of one sample or of each."""
-    return _exact(code if code.dim() == weight.dim() else code[None], weight, geometry)
+    if code.dim() < weight.dim():
+        code = _batched(code) if torch.compiler.is_compiling() else code[None]
+    return _exact(code, weight, geometry)
 
 
 def tile(down: Strip, across: Strip, rows: slice, height: int) -> Float[Tensor, "o h w"]:
@@ -115,6 +117,11 @@ def add_strips(y: Float[Tensor, "b o h w"], rows: Strip, columns: Strip) -> Tens
     """Adds `rows` and, transposed, `columns` to `y` in place; `y` must be a fresh result."""
     result: Tensor = _AddStrips.apply(y, rows.values, columns.values, rows.first, columns.first)
     return result
+
+
+def _batched(code: Tensor) -> Tensor:
+    """`code[None]`, but no view: torch 2.10 keeps none with open sizes for the gradient."""
+    return torch.cat([channel[None, None] for channel in code.unbind(0)], 1)
 
 
 def _exact(code: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
