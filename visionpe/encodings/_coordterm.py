@@ -16,6 +16,7 @@ from torch import Tensor
 
 from visionpe.encodings._cache import cached_numbers, keep_pages, parts
 from visionpe.encodings._convolve import Geometry, convolve
+from visionpe.encodings._unwatched import transformed
 from visionpe.encodings.precision import exactly
 
 
@@ -97,11 +98,6 @@ def tile(down: Strip, across: Strip, rows: slice, height: int) -> Float[Tensor, 
     left.copy_(of_left + first)
     right.copy_(of_right + last)
     return total
-
-
-def transformed() -> bool:
-    """While a graph is captured or under `torch.func`: no operation of our own, none in place."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def add_map(y: Float[Tensor, "b o *s"], term: Float[Tensor, "d o *s"]) -> Tensor:

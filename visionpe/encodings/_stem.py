@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.autograd import forward_ad
+from torch import Tensor
 
 from visionpe.encodings._cache import cached_numbers, keep_pages, parts
 from visionpe.encodings._convolve import Geometry, convolve, padded
-from visionpe.encodings._coordterm import Strip, tile, transformed
+from visionpe.encodings._coordterm import Strip, tile
+from visionpe.encodings._unwatched import unwatched
 
 _STEM = 4  # input channels at most: with more of them the arithmetic is what costs
 
@@ -143,23 +143,11 @@ class Stem:
 
 def _possible(x: Tensor, *parameters: Tensor) -> bool:
     """Whether this is a stem in float32 on the CPU, without gradients."""
-    tracing = torch._C._get_tracing_state() is not None
-    if transformed() or tracing or x.dim() != 4 or x.shape[1] > _STEM:
-        return False
     tensors = (x, *parameters)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+    if not unwatched(*tensors) or x.dim() != 4 or x.shape[1] > _STEM:
         return False
-    return not torch.is_autocast_enabled("cpu") and all(map(_ordinary, tensors))
-
-
-def _ordinary(tensor: Tensor) -> bool:
-    """Of no class but torch's own, and with no tangent."""
-    return (
-        type(tensor) in (Tensor, nn.Parameter)
-        and tensor.dtype == torch.float32
-        and tensor.device.type == "cpu"
-        and forward_ad.unpack_dual(tensor).tangent is None
-    )
+    here = all(part.dtype == torch.float32 and part.device.type == "cpu" for part in tensors)
+    return here and not torch.is_autocast_enabled("cpu")
 
 
 def _accumulates() -> bool:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from visionpe.encodings._unwatched import transformed
 from visionpe.encodings.base import require_tokens
 from visionpe.places import Places
 
@@ -154,7 +155,7 @@ def forms_logits(q: Float[Tensor, "b heads n d"], mask: Mask | None) -> bool:
     """
     if torch.compiler.is_compiling():
         return False
-    if torch._C._are_functorch_transforms_active():
+    if transformed():
         return True  # fused kernels know no batches of calls, no mask's gradient, no tangents
     return (
         mask is not None

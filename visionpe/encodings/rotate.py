@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from visionpe.encodings._unwatched import unwatched
 from visionpe.encodings.precision import wide_dtype
 
 Layout = Literal["interleaved", "half"]
@@ -78,6 +79,12 @@ def turn_in_reals(
     cos, sin, wide = cos.to(precise), sin.to(precise), x.to(precise)
     if layout == "half":
         a, b = wide.chunk(2, -1)
+        if unwatched(x, cos, sin):
+            out = wide * torch.cat([cos, cos], -1)
+            first, second = out.chunk(2, -1)
+            first.addcmul_(b, sin, value=-1)
+            second.addcmul_(a, sin)
+            return out.to(x.dtype)
         halves = torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin)
         return torch.cat(halves, -1).to(x.dtype)
     a, b = wide.unflatten(-1, (-1, 2)).unbind(-1)
