@@ -25,6 +25,6 @@ def parts(length: int, most: int) -> Iterator[slice]:
     >>> list(parts(10, 4))
     [slice(0, 3, None), slice(3, 6, None), slice(6, 10, None)]
     """
-    count = -(-length // max(most, 1))
+    count = max(-(-length // max(most, 1)), 1)
     ends = [length * i // count for i in range(count + 1)]
     return map(slice, ends, ends[1:])

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from visionpe.encodings._cache import cached_numbers, keep_pages, parts
+from visionpe.encodings._cache import cached_numbers, parts
 from visionpe.encodings._convolve import Geometry, convolve
 from visionpe.encodings._unwatched import transformed
 from visionpe.encodings.precision import exactly
@@ -167,14 +167,22 @@ class _AddStrips(torch.autograd.Function):
 
 def _add_strips(y: Tensor, rows: Tensor, columns: Tensor, left: int, top: int) -> Tensor:
     down, across = Strip(rows, left).laid(_format(y)), Strip(columns, top).laid(_format(y))
-    batch, o, h, w = y.shape
+    batch, o, _, w = y.shape
     if batch > 1:
         for view, part in (*down.parts(y), *across.parts(y.mT)):
             view.add_(part)
         return y
-    keep_pages()  # one pass over the image, and what is added stays in the cache
-    for some in parts(h, cached_numbers() // (o * w)):
-        y[:, :, some] += tile(down, across, some, h)
+    start = 0
+    for turned, line in across.parts(y.mT):  # the first rows, those that are alike, the last
+        view, of_rows = turned.mT, line.mT  # 1 o m w, o m w or o 1 w
+        alike = of_rows.shape[1] == 1
+        for some in parts(view.shape[2], cached_numbers() // (o * w)):
+            block = view[:, :, some]  # stays in the cache until both are added
+            block += of_rows if alike else of_rows[:, some]
+            here = down.values[:, start + some.start : start + some.stop]
+            for piece, column in Strip(here, down.first).parts(block):
+                piece += column
+        start += view.shape[2]
     return y
 
 
