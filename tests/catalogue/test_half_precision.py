@@ -1,6 +1,7 @@
 """Tables in half precision: each number is the nearest one to that of float64, or next to it."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -48,6 +49,17 @@ def worst_of(plain: nn.Module, module: nn.Module, args: tuple[Any, ...]) -> floa
     return ulps(got, wanted[0])
 
 
+def lines(record: Record, sample: Sample) -> Iterator[tuple[int, int, Frame | None]]:
+    """A row and a column of positions, and the same far from the origin of a larger image."""
+    held = record.name in INDEXED and not sample.scale_free
+    count = POSITIONS // 128 if held else POSITIONS
+    for h, w in ((1, count), (count, 1)):
+        yield h, w, None
+        if record.absolute and not held:
+            top, left = (OFFSET * (n > 1) for n in (h, w))
+            yield h, w, Frame.identity(h + top, w + left).crop(top, left, h=h, w=w)
+
+
 @samples(
     lambda r, s: r.kind in (Kind.MAP, Kind.POINT) and r.name not in SUMS and s.sizes[0] == (5, 7)
 )
@@ -57,17 +69,9 @@ def test_a_table_of_4096_positions_is_within_an_ulp_at_an_offset_of_65536_too(
 ) -> None:
     plain = awake(sample)
     module = copy.deepcopy(plain).to(dtype)
-    for size in ((1, POSITIONS), (POSITIONS, 1)):
-        if record.name in INDEXED and not sample.scale_free:
-            size = (size[0] // 128 or 1, size[1] // 128 or 1)
-        x = torch.zeros(1, sample.channels, *size, dtype=dtype)
-        calls: list[tuple[Any, ...]] = [(x,)]
-        if record.absolute and size[0] * size[1] == POSITIONS:
-            top, left = (OFFSET * (n > 1) for n in size)
-            whole = Frame.identity(size[0] + top, size[1] + left)
-            calls.append((x, whole.crop(top, left, h=size[0], w=size[1])))
-        for args in calls:
-            assert worst_of(plain, module, args) <= 1
+    for h, w, frame in lines(record, sample):
+        x = torch.zeros(1, sample.channels, h, w, dtype=dtype)
+        assert worst_of(plain, module, (x,) if frame is None else (x, frame)) <= 1
 
 
 @samples(lambda r, s: r.kind is Kind.POINT and r.name not in SUMS and s.sizes[0] == (5, 7))
@@ -77,17 +81,10 @@ def test_tokens_at_4096_positions_are_within_an_ulp_at_an_offset_of_65536_too(
 ) -> None:
     plain = awake(sample)
     module = copy.deepcopy(plain).to(dtype)
-    count = POSITIONS // 128 if record.name in INDEXED and not sample.scale_free else POSITIONS
-    x = torch.zeros(1, count, sample.channels, dtype=dtype)
-    for h, w in ((1, count), (count, 1)):
-        places = [Places.of(h, w)]
-        if record.absolute and count == POSITIONS:
-            top, left = (OFFSET * (n > 1) for n in (h, w))
-            whole = Frame.identity(h + top, w + left)
-            places.append(Places.of(h, w, whole.crop(top, left, h=h, w=w)))
-        for at in places:
-            pair = Calling(plain, "tokens"), Calling(module, "tokens")
-            assert worst_of(*pair, (x, at)) <= 1
+    for h, w, frame in lines(record, sample):
+        x = torch.zeros(1, h * w, sample.channels, dtype=dtype)
+        pair = Calling(plain, "tokens"), Calling(module, "tokens")
+        assert worst_of(*pair, (x, Places.of(h, w, frame))) <= 1
 
 
 def along(axis: int, offset: int, count: int) -> tuple[Places, Places]:
