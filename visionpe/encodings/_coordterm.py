@@ -40,7 +40,8 @@ class Strip(NamedTuple):
     def laid(self, layout: torch.memory_format) -> "Strip":
         """The same, each column in the memory order of maps of this layout."""
         if layout is torch.contiguous_format:
-            return self
+            columns = self.values.permute(2, 0, 1).contiguous()  # n o h
+            return Strip(columns.permute(1, 2, 0), self.first)
         columns = self.values.permute(2, 1, 0).contiguous()  # n h o
         return Strip(columns.permute(2, 1, 0), self.first)
 

@@ -85,8 +85,8 @@ class Stem:
     def plus_strips(self, down: Strip, across: Strip) -> Float[Tensor, "b o h w"]:
         """The convolution plus one strip and another, transposed."""
         height = self.shape[2]
+        down, across = down.laid(self.layout), across.laid(self.layout)
         if self.layout is torch.channels_last:
-            down, across = down.laid(self.layout), across.laid(self.layout)
             return self._added_to(self._empty().copy_(tile(down, across, slice(0, height), height)))
         return self._by_blocks(lambda _, rows: tile(down, across, rows, height))
 
