@@ -122,8 +122,7 @@ def _call(subject: Subject, size: Size, *, frame: bool) -> tuple[Any, ...]:
 
 def _exported(subject: Subject, *, frame: bool = False, used: bool = False) -> Any:
     """The program of a fresh module; what differs between two calls is left open."""
-    name = f"frame={frame}, used={used}"
-    if name not in subject.programs:
+    if (frame, used) not in subject.programs:
         first, other = (_call(subject, size, frame=frame) for size in _open_sizes(subject, 2))
         module = subject.fresh()
         if used:
@@ -131,8 +130,8 @@ def _exported(subject: Subject, *, frame: bool = False, used: bool = False) -> A
         others = torch.export.AdditionalInputs()
         others.add(other)
         program = torch.export.export(module, first, dynamic_shapes=others)
-        subject.programs[name] = program
-    return subject.programs[name]
+        subject.programs[frame, used] = program
+    return subject.programs[frame, used]
 
 
 def _fixed(subject: Subject, sizes: list[Size]) -> bool:

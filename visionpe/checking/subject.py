@@ -108,7 +108,7 @@ class Subject:
     offset: Callable[[int, int], dict[str, Any]] | None = None
     no_grad: tuple[str, ...] = ()
     aspect: bool = False
-    programs: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    programs: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def fresh(self, *, awake: bool = True, seed: int = 0) -> nn.Module:
         """A new module in eval mode; `awake`, nothing in it is still zero-initialised."""

@@ -26,11 +26,12 @@ def widest_dtype(device: torch.device | str | None) -> torch.dtype:
 
 
 def rounded_once(x: Tensor) -> torch.dtype:
-    """`x`'s dtype, or the widest if that is a half: for a code that is then rounded to it.
+    """`wide_dtype(x)`, or the widest if `x` is a half: for a code that is then rounded to it.
 
     Near a wave's zeros, an error of float32 may be several units of a half's last place.
     """
-    return widest_dtype(x.device) if torch.finfo(x.dtype).bits < 32 else x.dtype
+    half = x.is_floating_point() and torch.finfo(x.dtype).bits < 32
+    return widest_dtype(x.device) if half else wide_dtype(x)
 
 
 def exactly(device: torch.device) -> AbstractContextManager[object]:
