@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -397,6 +398,47 @@ def test_what_cannot_be_written_leaves_the_state_before_and_no_scraps(
         f"The state {tmp_path}/best cannot be written: [Errno 28] No space left on device."
     )
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
+
+
+class Killed(BaseException):
+    """As a process that is killed: nothing is cleaned up."""
+
+
+@pytest.mark.parametrize("step", range(4))
+@pytest.mark.parametrize("stop", [Killed, OSError])
+def test_a_state_is_the_old_or_the_new_one_whenever_overwriting_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, stop: type[BaseException]
+) -> None:
+    one, path, x = attached(), tmp_path / "best", images()
+    visionpe.save(one, path)
+    before = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
+    old = one(x)
+    nn.init.zeros_(one.get_parameter("visionpe.table.norm_pre.table"))
+    new = one(x)
+    assert not torch.allclose(new, old)
+    steps = iter(range(4))
+
+    def stopping(change: Callable[..., Any]) -> Callable[..., Any]:
+        def changed(self: Path, *args: Any, **options: Any) -> Any:
+            if next(steps, None) == step:
+                raise stop
+            return change(self, *args, **options)
+
+        return changed
+
+    said = pytest.raises(Killed if stop is Killed else CheckpointError)
+    with monkeypatch.context() as patch:  # three moves, then the old numbers are removed
+        patch.setattr(Path, "replace", stopping(Path.replace))
+        patch.setattr(Path, "unlink", stopping(Path.unlink))
+        with nullcontext() if stop is OSError and step == 3 else said:
+            visionpe.save(one, path, overwrite=True)
+    torch.testing.assert_close(visionpe.load(model(), path)(x), old if step < 3 else new)
+    if stop is OSError and step < 3:
+        assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
+
+    visionpe.save(one, path, overwrite=True)
+    torch.testing.assert_close(visionpe.load(model(), path)(x), new)
+    assert not list(tmp_path.glob(".*earlier"))
 
 
 def test_models_and_arguments_that_no_state_is_loaded_into() -> None:

@@ -6,6 +6,7 @@ The recipe holds the SHA-256 of the numbers, of which safetensors itself would t
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from torch import nn
@@ -20,8 +21,9 @@ _COPY = "Use another copy of it."
 def save(model: nn.Module, path: str | Path, *, overwrite: bool = False) -> None:
     """Writes what is attached to a model, and nothing else of it, to two files.
 
-    Each is written beside its place and moved there when it is safely on disk. A process killed
-    between the two leaves two that do not belong together, which `load` refuses.
+    Each is written beside its place and moved there when it is safely on disk. Of a state that is
+    overwritten, the numbers stay beside it until the new recipe is in place: `load` finds the old
+    state or the new one, whenever the process is killed.
 
     Args:
         model: to which something is attached.
@@ -45,6 +47,7 @@ def save(model: nn.Module, path: str | Path, *, overwrite: bool = False) -> None
     tensors = {"file": numbers.name, "sha256": _hash(content)}
     text = json.dumps({**what.recipe, "tensors": tensors}, indent=1) + "\n"
     temporary = [file.with_name(f".{file.name}.{os.getpid()}.tmp") for file in files]
+    earlier, moved = _earlier(numbers), False
     try:
         numbers.parent.mkdir(parents=True, exist_ok=True)
         for file, data in zip(temporary, (content, text.encode()), strict=True):
@@ -52,14 +55,21 @@ def save(model: nn.Module, path: str | Path, *, overwrite: bool = False) -> None
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
+        if _belong(numbers, recipe):  # else those that do may be the earlier ones
+            numbers.replace(earlier)
+            moved = True
         for file, place in zip(temporary, files, strict=True):
             file.replace(place)
     except OSError as error:
         for file in temporary:
             file.unlink(missing_ok=True)
+        if moved and not _belong(numbers, recipe):
+            earlier.replace(numbers)
         raise CheckpointError(
             f"The state {recipe.with_suffix('')} cannot be written: {error}."
         ) from error
+    with suppress(OSError):  # the state is there; the next one removes what is left
+        earlier.unlink(missing_ok=True)
 
 
 def read(path: str | Path) -> State:
@@ -74,7 +84,9 @@ def read(path: str | Path) -> State:
     numbers, recipe = _files(path)
     name = f"The state {recipe.with_suffix('')}"
     try:
-        text, content = recipe.read_text("utf-8"), numbers.read_bytes()
+        text = recipe.read_text("utf-8")
+        there = [file for file in (numbers, _earlier(numbers)) if file.exists()]
+        contents = [file.read_bytes() for file in there or [numbers]]
     except FileNotFoundError as error:
         raise CheckpointError(f"{name} is not there: no file {error.filename}.") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -94,7 +106,8 @@ def read(path: str | Path) -> State:
         )
     if said is not None:
         raise CheckpointError(f"{name} is none of visionpe's: in {recipe}, {said}.")
-    if data["tensors"]["sha256"] != _hash(content):
+    content = next((c for c in contents if _hash(c) == data["tensors"]["sha256"]), None)
+    if content is None:
         raise CheckpointError(
             f"{name} is damaged: {numbers} is not the file that {recipe.name} was written with "
             f"(SHA-256). {_COPY}"
@@ -112,6 +125,18 @@ def _files(path: str | Path) -> tuple[Path, Path]:
     if path.suffix in (".safetensors", ".json"):
         path = path.with_suffix("")
     return path.with_name(f"{path.name}.safetensors"), path.with_name(f"{path.name}.json")
+
+
+def _earlier(numbers: Path) -> Path:
+    """Where the numbers are kept while a state is overwritten."""
+    return numbers.with_name(f".{numbers.name}.earlier")
+
+
+def _belong(numbers: Path, recipe: Path) -> bool:
+    """Whether these are the numbers that the recipe was written with."""
+    if not (numbers.exists() and recipe.exists()):
+        return False
+    return _hash(numbers.read_bytes()) in recipe.read_text("utf-8", "replace")
 
 
 def _hash(content: bytes) -> str:
