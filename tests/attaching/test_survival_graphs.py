@@ -9,12 +9,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from backbones import bias, learned, pvt, vit
+from backbones import bias, learned, pvt, swin, vit
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 import visionpe
 from visionpe import CoordConv, Learned2d, RelativeBias, Rotary, Sinusoidal2d, Site
+from visionpe.attaching.errors import AttachError
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -114,6 +115,22 @@ def test_exported_with_open_sizes_it_knows_the_places_at_each() -> None:
         for size in ((48, 80), (64, 48), (80, 96)):
             x = torch.randn(1, 3, *size)
             torch.testing.assert_close(program.module()(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_windows_ask_for_fixed_sizes_where_a_graph_leaves_them_open() -> None:
+    model = visionpe.attach(swin(strict_img_size=False).eval(), lambda s: Rotary(), size=(32, 48))
+    h, w = (16 * torch.export.Dim(name, min=2, max=6) for name in ("rows", "columns"))
+    images = (torch.randn(1, 3, 32, 48),)
+    with torch.no_grad(), pytest.raises(AttachError) as error:
+        torch.export.export(model, images, dynamic_shapes=({2: h, 3: w},))
+    assert str(error.value) == (
+        "`layers.0.blocks.0.attn` attends in windows or between irregular places, which are known "
+        "for images of 32 x 48 pixels only, but these have an open size. "
+        "Capture the graph with height and width fixed to those it was attached for."
+    )
+    with torch.no_grad():
+        program = torch.export.export(model, images)
+        torch.testing.assert_close(program.module()(*images), model(*images))
 
 
 @pytest.mark.slow

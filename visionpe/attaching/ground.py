@@ -239,10 +239,14 @@ def _distance(a: float, b: float) -> float:
 
 
 def _by(size: Size | None) -> str:
-    return "another number of" if size is None else f"{size[0]} x {size[1]}"
+    if size is None:
+        return "another number of"
+    return "an open size" if _is_open(size) else f"{size[0]} x {size[1]}"
 
 
 def _again(size: Size | None) -> str:
     if size is None:
         return "Call the model itself, not a part of it, or attach with `size=` of these images."
+    if _is_open(size):
+        return "Capture the graph with height and width fixed to those it was attached for."
     return f"Detach, and attach again with `size=({size[0]}, {size[1]})`."
