@@ -1,6 +1,6 @@
 """Trains a small classifier again and again, in forked processes of which some are killed.
 
-    python classification_runs.py FOLDER NAME=SIGNAL:STEP:WORKERS ...
+    python classification_runs.py FOLDER NAME=SIGNAL:STEP:WORKERS:PRECISION ...
 
 Each scenario is run in `FOLDER/NAME`: once, and if it was given a signal once more. `pair` trains
 in two processes as torchrun starts them, stopped by SIGTERM and gone on with, `joined` in one on
@@ -23,6 +23,7 @@ CONFIG = """\
 trainer:
   max_epochs: 2
   accelerator: cpu
+  precision: PRECISION
   log_every_n_steps: 1
   callbacks:
   - {class_path: visionpe.tasks.callbacks.LastCheckpoint, init_args: {steps: 3}}
@@ -102,11 +103,11 @@ def run(root: Path, scenarios: list[str]) -> None:
     found: dict[str, object] = {}
     for scenario in scenarios:
         name, _, rest = scenario.partition("=")
-        signum, step, workers = rest.split(":")
+        signum, step, workers, precision = rest.split(":")
         folder = root / name
         folder.mkdir()
         config = CONFIG.replace("num_workers: 0", f"num_workers: {workers}")
-        (folder / "tiny.yaml").write_text(config)
+        (folder / "tiny.yaml").write_text(config.replace("PRECISION", precision))
         kill = f"{signum}:{step}" if signum else ""
         found[name] = [forked(folder, kill), forked(folder, "") if kill else None]
     for name, devices, strategy, size in (("joined", 1, "auto", 8), ("pair", 2, "ddp", 4)):

@@ -11,19 +11,20 @@ import torch
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
-WHOLE = {"whole": "::0", "one_worker": "::1", "two_workers": "::2"}
+WHOLE = {"whole": "::0:32", "one_worker": "::1:32", "two_workers": "::2:32"}
 STOPPED = {
-    "in_the_last_step_of_an_epoch": "9:4:0",
-    "with_workers": "9:7:2",
-    "by_sigterm": "15:6:0",
+    "in_the_last_step_of_an_epoch": "9:4:0:32",
+    "with_workers": "9:7:2:32",
+    "by_sigterm": "15:6:0:32",
 }
+HALF = {"half": "::0:bf16-mixed", "half_stopped": "9:4:0:bf16-mixed"}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The folder of all runs, and what their processes returned and printed."""
     root = tmp_path_factory.mktemp("runs")
-    words = [f"{name}={scenario}" for name, scenario in (WHOLE | STOPPED).items()]
+    words = [f"{name}={scenario}" for name, scenario in (WHOLE | STOPPED | HALF).items()]
     done = subprocess.run(
         [sys.executable, str(HERE / "classification_runs.py"), str(root), *words],
         stdout=subprocess.PIPE,
@@ -68,6 +69,19 @@ def test_every_run_ends_like_the_one_that_was_left_alone(
         assert not differing(whole[part], other[part], part)
     files = [root / run / "runs" / "tiny" / "latest" / "metrics.csv" for run in ("whole", name)]
     assert files[0].read_text() == files[1].read_text()
+
+
+def test_a_run_in_bfloat16_goes_on_to_the_bit_with_weights_in_float32(
+    runs: tuple[Path, dict[str, Any]],
+) -> None:
+    root, _ = runs
+    whole, half, stopped = (last(root / name) for name in ("whole", "half", "half_stopped"))
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
+        assert not differing(half[part], stopped[part], part)
+    assert differing(whole["state_dict"], half["state_dict"])  # it did compute in bfloat16
+    assert all(v.dtype != torch.bfloat16 for v in half["state_dict"].values())
+    for name, value in whole["state_dict"].items():
+        torch.testing.assert_close(half["state_dict"][name], value, rtol=0.1, atol=0.1, msg=name)
 
 
 def test_sigterm_ends_the_run_with_143_after_a_checkpoint(
