@@ -71,13 +71,13 @@ def _compared(
     if not (equal if exact else identity <= CLOSE):
         return {**result, "outcome": "changed at first", "reason": f"by {identity:.1e}"}
     first = plan.entries[0].site.module
-    for scale in (1.0, 0.01):  # what overflows is tried once more with small numbers
+    for scale in (1.0, 0.01):  # what overflows, or grows until others drown, once more with less
         fill(plan, scale)
         changed: list[Tensor] = []
         with first_outputs(model, {first}) as inner:
             idle = idle_sites(plan, partial(_collect, changed, model, images))
         finite = all(bool(y.isfinite().all()) for y in changed)
-        if finite:
+        if finite and not idle:
             break
     result["effect"] = difference(changed, before.outputs)
     result["at_site"] = difference([inner[first]], [before.inner[first]])

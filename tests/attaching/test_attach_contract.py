@@ -50,6 +50,21 @@ class Twice(nn.Module):
         return y
 
 
+class Pooled(nn.Module):
+    """Attention pooling first, whose queries have no place, and then attention between places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 8, 8, stride=8)
+        self.pool = timm.layers.AttentionPool2d(8, feat_size=(2, 3), num_heads=2)
+        self.attn = timm.layers.Attention(8, num_heads=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x)
+        y: Tensor = self.attn(x.flatten(2).mT + self.pool(x)[:, None])
+        return y
+
+
 class Pair(nn.Module):
     """Two images at once."""
 
@@ -436,6 +451,22 @@ def test_what_cannot_take_an_encoding_is_listed_with_the_reason() -> None:
         ("1", "it is a Own, no nn.Conv2d.")
     ]
     assert str(plan).endswith("not 1: it is a Own, no nn.Conv2d.")
+
+
+def test_attention_without_places_of_queries_is_left_out_and_makers_are_not_asked_for_it() -> None:
+    def maker(site: visionpe.Site) -> RelativeBias:
+        assert site.queries is not None
+        return RelativeBias(2, (2, 3), std=1.0)
+
+    model, x = Pooled().eval(), torch.randn(2, 3, 16, 24)
+    before = model(x)
+    plan = visionpe.attach(model, maker, size=(16, 24), dry_run=True)
+    assert [entry.site.module for entry in plan.entries] == ["attn"]
+    assert [(site.module, why) for site, why in plan.skipped] == [
+        ("pool", "its queries have no place (class attention, pooling).")
+    ]
+    visionpe.attach(model, maker, size=(16, 24))
+    assert not torch.equal(model(x), before)
 
 
 def test_a_predicate_chooses_by_what_was_traced() -> None:

@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from timm.layers import AttentionPool2d, RotAttentionPool2d
 from torch import Tensor, nn
 
 from visionpe import Places, Site, Trace, trace
@@ -210,6 +211,56 @@ def test_class_attention_has_keys_but_no_queries_with_a_place() -> None:
     assert one.queries is None
     assert one.keys is not None
     assert (one.keys.prefix, one.keys.shape) == (1, (2, 3))
+
+
+class Pool(nn.Module):
+    """Attention of all tokens to all, of which some are returned."""
+
+    def __init__(self, call: str, kept: str) -> None:
+        super().__init__()
+        self.patch, self.mha = nn.Conv2d(3, 4, 2, 2), nn.MultiheadAttention(4, 2)
+        self.one, self.call, self.kept = nn.Parameter(torch.zeros(1, 1, 4)), call, kept
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.one, self.patch(x).flatten(2).mT], 1)
+        q, k = x + 1, x + 2
+        if self.call == "mha":
+            q, k, v = (t.transpose(0, 1) for t in (q, k, x))
+            m, out = self.mha, self.mha.out_proj
+            x = nn.functional.multi_head_attention_forward(
+                q, k, v, 4, 2, m.in_proj_weight, m.in_proj_bias, None, None, False, 0.0,
+                out.weight, out.bias,
+            )[0].transpose(0, 1)  # fmt: skip
+        elif self.call == "sdpa":
+            x = nn.functional.scaled_dot_product_attention(q, k, x)
+        elif self.call == "softmax":
+            x = (q @ k.mT).softmax(-1) @ x
+        else:
+            x = ((k @ q.mT).softmax(-2)).mT @ x
+        return {"first": x[:, 0], "mean": x.mean(1), "places": x[:, 1:].sum(1), "all": x}[self.kept]
+
+
+@pytest.mark.parametrize("call", ["sdpa", "softmax", "turned", "mha"])
+@pytest.mark.parametrize("kept", ["first", "mean", "places", "all"])
+def test_pooling_that_keeps_the_class_token_alone_has_no_queries_with_a_place(
+    call: str, kept: str
+) -> None:
+    (site,) = trace(nn.Sequential(Pool(call, kept), nn.Identity()), 8, 12).attention
+    assert (site.queries is None) == (kept == "first")
+    assert site.keys is not None
+    assert (site.keys.prefix, site.keys.shape) == (1, (4, 6))
+    if site.queries is not None:
+        assert (site.queries.prefix, site.queries.shape) == (1, (4, 6))
+
+
+@pytest.mark.parametrize("pool", ["token", ""])
+def test_attention_pooling_of_clip_has_no_queries_with_a_place(pool: str) -> None:
+    for head in (
+        AttentionPool2d(16, feat_size=(4, 6), num_heads=2, pool_type=pool),
+        RotAttentionPool2d(16, ref_feat_size=(4, 6), num_heads=2, pool_type=pool),
+    ):
+        (site,) = trace(nn.Sequential(nn.Conv2d(3, 16, 8, 8), head), 32, 48).attention
+        assert (site.queries is None) == (pool == "token")
 
 
 def test_attention_between_channels_is_not_between_places() -> None:

@@ -60,6 +60,7 @@ def _kind(encoding: Encoding | CoordConv | Maker, found: Trace) -> Kind:
     error: Exception | None = None
     for kind, wanted in (("attention", AttentionEncoding), ("map", MapEncoding)):
         sites = [s for s in candidates(found, kind) if s.lattice]  # type: ignore[arg-type]
+        sites.sort(key=lambda s: s.queries is None or s.keys is None)  # those that cannot, last
         try:
             made = encoding(sites[0]) if sites else None
         except Exception as failure:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from visionpe.tracing.codes import is_nowhere, is_pairs, unpair, varies
+from visionpe.tracing.codes import is_nowhere, is_pairs, pair, unpair, varies
 from visionpe.tracing.moves import collapse
 from visionpe.tracing.state import Frame, Run, is_float
 
@@ -58,8 +58,7 @@ class Calls(TorchFunctionMode):
         if name in PRODUCTS:
             return self._product(func, args, kwargs)
         if name == "softmax":
-            self._softmax(*args, **kwargs)
-            return func(*args, **kwargs)
+            return self._softmax(func, *args, **kwargs)
         if name == "scaled_dot_product_attention":
             with self.run.pause():
                 return self._sdpa(*args, **kwargs)
@@ -85,10 +84,17 @@ class Calls(TorchFunctionMode):
                 frame.logits = number
         return result
 
-    def _softmax(self, input: Tensor, dim: int | None = None, *args: Any, **kwargs: Any) -> None:  # noqa: A002
+    def _softmax(
+        self,
+        func: Any,
+        input: Tensor,  # noqa: A002 # torch's word
+        dim: int | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         owner, number = self.run.owner(), self._count("softmax")
         if not is_float(input) or input.dim() < 2:
-            return
+            return func(input, dim, *args, **kwargs)
         with self.run.pause():
             x = input.transpose(-1 if dim is None else dim, -1)
             found = Attended(owner.name, "softmax", number, tuple(x.shape[:-2]))
@@ -96,8 +102,13 @@ class Calls(TorchFunctionMode):
                 pass
             elif is_pairs(x):
                 (queries, _), (other, keys) = unpair(x.select(-1, 0)), unpair(x.select(-2, 0))
-                if varies(other, -1) and not varies(keys, -1):  # keys times queries
+                turned = varies(other, -1) and not varies(keys, -1)  # keys times queries
+                if turned:
                     queries, keys = unpair(x.select(-1, 0))[1], other
+                if owner.name in self.run.still:
+                    parts = self._left(owner, queries)[..., None], keys[..., None, :]
+                    x = pair(*(parts[::-1] if turned else parts))
+                    input = x.transpose(-1 if dim is None else dim, -1)  # noqa: A001
                 found = found._replace(
                     queries=_placed(queries),
                     keys=_placed(keys),
@@ -106,7 +117,8 @@ class Calls(TorchFunctionMode):
                 )
             elif varies(x, -1):  # weights of places, without a query: a class token, a pooling
                 found = found._replace(keys=x.select(-2, 0))
-            self.run.found.append(found)
+            self._note(found)
+        return func(input, dim, *args, **kwargs)
 
     def _sdpa(self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         owner, number = self.run.owner(), self._count("sdpa")
@@ -116,11 +128,11 @@ class Calls(TorchFunctionMode):
             found = found._replace(
                 queries=self._tokens(query), keys=self._tokens(key), width=query.shape[-1]
             )
-        self.run.found.append(found)
+        self._note(found)
         shape = (*query.shape[:-1], value.shape[-1])
         if found.queries is None:
             return collapse(value, -2, self.run.extent).expand(shape)
-        return found.queries[..., None].expand(shape)
+        return self._left(owner, found.queries)[..., None].expand(shape)
 
     def _mha(
         self,
@@ -137,15 +149,23 @@ class Calls(TorchFunctionMode):
         inner = [x.transpose(0, -2) for x in (query, key, value)]
         queries, keys = (self._tokens(x) for x in inner[:2])
         lead, width = tuple(inner[0].shape[:-2]), query.shape[-1] // num_heads
-        self.run.found.append(
-            Attended(owner.name, "mha", number, lead, queries, keys, None, num_heads, width)
-        )
+        self._note(Attended(owner.name, "mha", number, lead, queries, keys, None, num_heads, width))
         if queries is None:
             out = collapse(inner[2], -2, self.run.extent).expand(inner[0].shape)
         else:
-            out = queries[..., None].expand(inner[0].shape)
+            out = self._left(owner, queries)[..., None].expand(inner[0].shape)
         weights = out[..., :1].expand(*out.shape[:-1], len(key))
         return out.transpose(0, -2), weights if kwargs.get("need_weights", True) else None
+
+    def _note(self, found: Attended) -> None:
+        self.run.found.append(found)
+        self.run.attended[found.module] += found.queries is not None
+
+    def _left(self, owner: Frame, queries: Tensor) -> Tensor:
+        """Where attention leaves its queries: where they are, or all that have a place at one."""
+        if owner.name not in self.run.still:
+            return queries
+        return torch.where(queries.isnan(), queries, self.run.extent / 2)
 
     def _tokens(self, x: Tensor) -> Tensor | None:
         """The places of tokens, without their features."""

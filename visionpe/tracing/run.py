@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from visionpe.tracing.calls import Attended, Calls
-from visionpe.tracing.codes import REACH, is_pairs, nowhere
+from visionpe.tracing.codes import REACH, is_nowhere, is_pairs, nowhere
 from visionpe.tracing.errors import TraceError
 from visionpe.tracing.following import Following
 from visionpe.tracing.making import (
@@ -102,9 +103,9 @@ class Trace:
 def trace(model: nn.Module, h: int, w: int, *, channels: int = 3) -> Trace:
     """Finds where every activation, query and key of a model sits, for an input of `h x w` pixels.
 
-    Runs the model twice on the processor, once on the rows and once on the columns of the image's
-    pixels in place of colours, without its arithmetic, in evaluation mode. The model may be on any
-    device, the meta device included, and is left as it was.
+    Runs the model on the processor, on the rows and on the columns of the image's pixels in place
+    of colours, without its arithmetic, in evaluation mode; once more if it pools by attention. The
+    model may be on any device, the meta device included, and is left as it was.
 
     Args:
         model: takes a batch of images `b c h w`.
@@ -126,6 +127,10 @@ def trace(model: nn.Module, h: int, w: int, *, channels: int = 3) -> Trace:
         if not 1 <= value < REACH / 2:
             raise ValueError(f"`{name}` must be 1 to {REACH / 2 - 1:.0f}, but is {value}.")
     rows, columns = (_follow(model, channels, (h, w), axis) for axis in range(2))
+    pools = frozenset(m for m in rows.placeless if rows.attended[m] == 1)
+    if pools:
+        unused = _follow(model, channels, (h, w), 0, still=pools).placeless & pools
+        rows, columns = (_without_queries(run, unused) for run in (rows, columns))
     sites = _pair_up(rows, columns, (h, w))
     if not sites:
         raise ValueError(
@@ -135,9 +140,15 @@ def trace(model: nn.Module, h: int, w: int, *, channels: int = 3) -> Trace:
     return Trace(type(model).__name__, h, w, sites, dict(rows.unknown))
 
 
-def _follow(model: nn.Module, channels: int, size: tuple[int, int], axis: int) -> Run:
+def _follow(
+    model: nn.Module,
+    channels: int,
+    size: tuple[int, int],
+    axis: int,
+    still: frozenset[str] = frozenset(),
+) -> Run:
     """One run, along rows (0) or columns (1)."""
-    run = Run(size[axis])
+    run = Run(size[axis], still)
     line = torch.arange(size[axis], dtype=torch.float64) + 0.5
     image = (line[:, None] if axis == 0 else line).expand(1, channels, *size).clone()
     with ExitStack() as stack:
@@ -180,8 +191,25 @@ def _leave(run: Run, name: str) -> Callable[[nn.Module, Any, Any], None]:
                 # The logits of attention are no activations.
                 places = nowhere(first.shape) if is_pairs(first) else first
                 run.found.append(squashed(name, places))
+        if run.attended[name]:
+            with run.pause():
+                returned = [x for x in tree_leaves(output) if is_float(x)]
+                if all(x.dtype != torch.float64 or is_nowhere(x) for x in returned):
+                    run.placeless.add(name)
 
     return hook
+
+
+def _without_queries(run: Run, unused: set[str]) -> Run:
+    """The run, the queries with places of these modules left out: nobody takes their results.
+
+    Attention pooling computes what each place looks for, and keeps the class token's alone.
+    """
+    run.found = [
+        f._replace(queries=None) if isinstance(f, Attended) and f.module in unused else f
+        for f in run.found
+    ]
+    return run
 
 
 def _pair_up(rows: Run, columns: Run, extent: tuple[int, int]) -> list[Site]:

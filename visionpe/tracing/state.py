@@ -39,16 +39,22 @@ class Run:
         unknown: operations without a rule: their results have no place.
         logits: how many matrix products of queries and keys there were.
         width: the number of elements summed over in the last of them: the width of a head.
+        attended: how many calls of attention with placed queries each module made.
+        placeless: of these modules, those that returned nothing with a place.
+        still: modules whose queries are all put to one place, to see whether they leave it.
         paused: true while tensors hold numbers, not places.
     """
 
-    def __init__(self, extent: int) -> None:
+    def __init__(self, extent: int, still: frozenset[str] = frozenset()) -> None:
         self.extent = float(extent)
+        self.still = still
         self.stack: list[Frame] = []
         self.found: list[Any] = []
         self.unknown: Counter[str] = Counter()
         self.logits = 0
         self.width = 0
+        self.attended: Counter[str] = Counter()
+        self.placeless: set[str] = set()
         self.paused = False
 
     def owner(self) -> Frame:
