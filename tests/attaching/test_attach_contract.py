@@ -50,6 +50,19 @@ class Twice(nn.Module):
         return y
 
 
+class Patches(nn.Module):
+    """A convolution in each patch (TNT)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = nn.functional.unfold(x, 16, stride=16).mT
+        y: Tensor = self.conv(patches.reshape(-1, 3, 16, 16))
+        return y
+
+
 class Pooled(nn.Module):
     """Attention pooling first, whose queries have no place, and then attention between places."""
 
@@ -311,6 +324,13 @@ REFUSED: list[tuple[Callable[[], Any], dict[str, Any], type[Exception], str | No
         "`encoding` must fit `norm_pre` (3 x 5 cells), but Learned2d does not: `x` must have the 8 "
         "channels that Learned2d is made for, but has 64. Name the sites that it fits, `at=`, or "
         "give a function that makes one for each `visionpe.Site`.",
+    ),
+    (
+        lambda: (Patches(), CoordConv()),
+        {},
+        ValueError,
+        "`at` must name sites that can take encodings, but `conv` cannot: it runs on parts of a "
+        "map.",
     ),
     (
         lambda: (timm.create_model("test_maxvit", img_size=(64, 96)), Rotary()),

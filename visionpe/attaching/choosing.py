@@ -34,16 +34,13 @@ def choose(found: Trace, model: nn.Module, kind: Kind, at: At) -> Chosen:
     named = _named(found, sites, kind, at)
     reasons = [(site, _unable(site, model, found)) for site in named]
     able = [site for site, why in reasons if why is None]
-    if at == "first":
-        able = able[:1]
-        reasons = []
     skipped = [(site, why) for site, why in reasons if why is not None]
     if not able:
-        site, why = skipped[0] if skipped else (named[0], "It cannot take encodings.")
+        site, why = skipped[0]
         raise ValueError(
             f"`at` must name sites that can take encodings, but `{site.module}` cannot: {why}"
         )
-    return able, skipped
+    return (able[:1], []) if at == "first" else (able, skipped)
 
 
 def candidates(found: Trace, kind: Kind) -> list[Site]:
