@@ -100,9 +100,9 @@ error that is none of visionpe's own.
 HANet's gates go behind the modules that timm's `feature_info` names; where it names none that
 returns a map (in Twins and MViTv2, for instance), behind the last module of that resolution. The
 rotation is `LieRE` in planes, which starts as the identity; `Rotary` turns from the start. The
-census also found faults of ours, in LambdaNetworks, CoaT, NASNet and CSATv2: they were mended
-before these lines were made, so that the shares say what the code does now, not how it did
-unseen."""
+census also found faults of ours, in LambdaNetworks, CoaT, NASNet, CSATv2 and CLIP's ResNets: they
+were mended before these lines were made, so that the shares say what the code does now, not how it
+did unseen."""
 
 
 def _whole(found: dict[str, dict[str, Line]]) -> list[dict[str, Line]]:
