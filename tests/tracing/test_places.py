@@ -1,5 +1,7 @@
 """Where models whose answer is known have their maps, queries and keys."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -213,6 +215,13 @@ def test_class_attention_has_keys_but_no_queries_with_a_place() -> None:
     assert (one.keys.prefix, one.keys.shape) == (1, (2, 3))
 
 
+class Hidden:
+    """Somebody's own kind of output."""
+
+    def __init__(self, tokens: Tensor) -> None:
+        self.tokens = tokens
+
+
 class Pool(nn.Module):
     """Attention of all tokens to all, of which some are returned."""
 
@@ -221,7 +230,7 @@ class Pool(nn.Module):
         self.patch, self.mha = nn.Conv2d(3, 4, 2, 2), nn.MultiheadAttention(4, 2)
         self.one, self.call, self.kept = nn.Parameter(torch.zeros(1, 1, 4)), call, kept
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         x = torch.cat([self.one, self.patch(x).flatten(2).mT], 1)
         q, k = x + 1, x + 2
         if self.call == "mha":
@@ -237,11 +246,13 @@ class Pool(nn.Module):
             x = (q @ k.mT).softmax(-1) @ x
         else:
             x = ((k @ q.mT).softmax(-2)).mT @ x
+        if self.kept == "hidden":
+            return Hidden(x)
         return {"first": x[:, 0], "mean": x.mean(1), "places": x[:, 1:].sum(1), "all": x}[self.kept]
 
 
 @pytest.mark.parametrize("call", ["sdpa", "softmax", "turned", "mha"])
-@pytest.mark.parametrize("kept", ["first", "mean", "places", "all"])
+@pytest.mark.parametrize("kept", ["first", "mean", "places", "all", "hidden"])
 def test_pooling_that_keeps_the_class_token_alone_has_no_queries_with_a_place(
     call: str, kept: str
 ) -> None:

@@ -193,8 +193,9 @@ def _leave(run: Run, name: str) -> Callable[[nn.Module, Any, Any], None]:
                 run.found.append(squashed(name, places))
         if run.attended[name]:
             with run.pause():
+                # None: an object of somebody's own, which may hold places.
                 returned = [x for x in tree_leaves(output) if is_float(x)]
-                if all(x.dtype != torch.float64 or is_nowhere(x) for x in returned):
+                if returned and all(x.dtype != torch.float64 or is_nowhere(x) for x in returned):
                     run.placeless.add(name)
 
     return hook
