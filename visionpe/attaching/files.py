@@ -61,10 +61,11 @@ def save(model: nn.Module, path: str | Path, *, overwrite: bool = False) -> None
         for file, place in zip(temporary, files, strict=True):
             file.replace(place)
     except OSError as error:
-        for file in temporary:
-            file.unlink(missing_ok=True)
-        if moved and not _belong(numbers, recipe):
-            earlier.replace(numbers)
+        with suppress(OSError):  # `read` finds the earlier numbers where they are, too
+            for file in temporary:
+                file.unlink(missing_ok=True)
+            if moved and not _belong(numbers, recipe):
+                earlier.replace(numbers)
         raise CheckpointError(
             f"The state {recipe.with_suffix('')} cannot be written: {error}."
         ) from error

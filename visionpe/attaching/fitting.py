@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from visionpe.attaching.calling import Call
+from visionpe.attaching.cells import Size
 from visionpe.attaching.errors import AttachError
-from visionpe.attaching.ground import Ground, Size
+from visionpe.attaching.ground import Ground
 from visionpe.attaching.in_convs import CoordTerm
 from visionpe.attaching.in_maps import InMap
 from visionpe.attaching.scores import Acting, bias_of, turn

@@ -1,8 +1,6 @@
 """The places of a site's tokens, at the size and the frame of a call."""
 
-import math
 from dataclasses import dataclass, field
-from functools import partial
 from typing import final
 
 import torch
@@ -10,14 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from visionpe.attaching.calling import Call
+from visionpe.attaching.cells import Size, cells_at, in_words, remedy, same
 from visionpe.attaching.errors import AttachError
 from visionpe.frame import Frame
 from visionpe.places import Places, token_count
 from visionpe.tracing.lattices import Lattice
 from visionpe.tracing.making import row_by_row
-from visionpe.tracing.sites import Scattered, Site
-
-Size = tuple[int, int]
+from visionpe.tracing.sites import Site
 
 
 @final
@@ -71,7 +68,7 @@ class Ground:
         if more * x.shape[0] != batch:
             raise AttachError(
                 f"`{self.site.module}` was traced with {x.shape[0]} windows or samples, but "
-                f"attends in {batch}. {_again(self.size)}"
+                f"attends in {batch}. {remedy(self.size)}"
             )
         if windowed:
             return x.repeat(more, *[1] * (x.dim() - 1))
@@ -105,19 +102,19 @@ class Ground:
         self, traced: Places, lattice: Lattice | None, n: int, call: Call
     ) -> tuple[Tensor, Tensor, Size | None]:
         """Positions in the view, in its cells, `windows n 2`; its size in cells; `Places.shape`."""
-        if call.size is None or _same(call.size, self.size):
+        if call.size is None or same(call.size, self.size):
             if n != token_count(traced):
                 raise AttachError(
                     f"`{self.site.module}` was traced with {traced.tokens} tokens, for images of "
-                    f"{_by(self.size)} pixels, but has {n}. {_again(call.size)}"
+                    f"{in_words(self.size)} pixels, but has {n}. {remedy(call.size)}"
                 )
             return traced.positions, traced.extent[0], traced.shape
         cell = self.site.lattice
         if cell is None or lattice is None:
             raise AttachError(
                 f"`{self.site.module}` attends in windows or between irregular places, which are "
-                f"known for images of {_by(self.size)} pixels only, but these have "
-                f"{_by(call.size)}. {_again(call.size)}"
+                f"known for images of {in_words(self.size)} pixels only, but these have "
+                f"{in_words(call.size)}. {remedy(call.size)}"
             )
         placed = n - traced.prefix - traced.suffix
         h, w = cells_at(self.site.module, lattice, placed, self.size, call)
@@ -134,77 +131,6 @@ class Ground:
         )
         points = torch.cartesian_prod(rows, columns).view(1, -1, 2)
         return points, extent, (h, w) if one_apart else None
-
-
-def cells_at(module: str, lattice: Lattice, n: int, size: Size, call: Call) -> tuple[int, int]:
-    """Rows and columns of a map of `n` cells, at the size of a call.
-
-    Without a cache: from the lattice's spacing in pixels, or its own numbers where the model makes
-    the same of every size.
-
-    Args:
-        lattice: of the map for images of `size`.
-
-    Raises:
-        AttachError: if no such map has `n` cells.
-    """
-    known = (lattice.h, lattice.w)
-    if call.size is None or _same(call.size, size):
-        if n == math.prod(known):
-            return known
-    elif _is_open(call.size):
-        h, w = _open_cells(lattice, size, call.size)
-        torch._check(h * w == n)
-        return h, w
-    else:
-        exact = [s / c for s, c in zip(call.size, lattice.spacing, strict=True)]
-        counts = [
-            sorted({math.floor(e), math.ceil(e), k} - {0}, key=partial(_distance, e))
-            for e, k in zip(exact, known, strict=True)
-        ]
-        for h in counts[0]:
-            for w in counts[1]:
-                if h * w == n:
-                    return h, w
-    raise AttachError(
-        f"`{module}` was traced with a map of {_by(known)} cells, for images of {_by(size)} "
-        f"pixels, but has {n} cells. {_again(call.size)}"
-    )
-
-
-def scattered_at(module: str, scattered: Scattered, size: Size, call: Call) -> Size:
-    """Rows and columns of cells in another order, which is known for images of one size.
-
-    Raises:
-        AttachError: if the images have another one.
-    """
-    if call.size is not None and not _same(call.size, size):
-        raise AttachError(
-            f"`{module}` holds its cells in an order that is known for images of {_by(size)} "
-            f"pixels only, but these have {_by(call.size)}. {_again(call.size)}"
-        )
-    return scattered.lattice.h, scattered.lattice.w
-
-
-def _is_open(size: Size) -> bool:
-    """Whether a graph is captured for images of any size."""
-    return any(isinstance(n, torch.SymInt) for n in size)
-
-
-def _same(a: Size, b: Size) -> bool:
-    """Whether two sizes are the same; an open one is none in particular."""
-    return not _is_open(a) and a == b
-
-
-def _open_cells(lattice: Lattice, traced: Size, size: Size) -> tuple[int, int]:
-    """Rows and columns at an open size, rounded as they were at the traced one."""
-    counts = []
-    for n, known, before, step in zip(
-        size, (lattice.h, lattice.w), traced, lattice.spacing, strict=True
-    ):
-        cell = round(step)
-        counts.append(n // cell if known == before // cell else -(-n // cell))
-    return counts[0], counts[1]
 
 
 def framed(
@@ -232,21 +158,3 @@ def _followed(traced: Places | None, lattice: Lattice | None) -> Lattice | None:
     if traced is None or lattice is None or len(traced.positions) > 1:
         return None
     return lattice if row_by_row(traced.positions) == (lattice.h, lattice.w) else None
-
-
-def _distance(a: float, b: float) -> float:
-    return abs(a - b)
-
-
-def _by(size: Size | None) -> str:
-    if size is None:
-        return "another number of"
-    return "an open size" if _is_open(size) else f"{size[0]} x {size[1]}"
-
-
-def _again(size: Size | None) -> str:
-    if size is None:
-        return "Call the model itself, not a part of it, or attach with `size=` of these images."
-    if _is_open(size):
-        return "Capture the graph with height and width fixed to those it was attached for."
-    return f"Detach, and attach again with `size=({size[0]}, {size[1]})`."

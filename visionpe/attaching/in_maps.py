@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from visionpe.attaching.attached import Attached, Held
 from visionpe.attaching.calling import Call
-from visionpe.attaching.ground import Size, cells_at, scattered_at
+from visionpe.attaching.cells import Size, cells_at, scattered_at
 from visionpe.encodings.base import MapEncoding, PointEncoding
 from visionpe.places import Places
 from visionpe.tracing.sites import Site
