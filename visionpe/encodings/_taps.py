@@ -73,7 +73,7 @@ def sample_lattice(
     kernel: Kernel,
 ) -> Float[Tensor, "d h w"]:
     """`sample_plane` where rows and columns cross: one axis, then the other."""
-    down, along = _matrix(table, y, -2, kernel), _matrix(table, x, -1, kernel)
+    down, along = _matrices(table, y, x, kernel)
     with exactly(table.device):
         return down @ (table @ along.mT)  # d rows w -> d h w
 
@@ -86,7 +86,7 @@ def sample_tokens(
 ) -> Float[Tensor, "*b n d"]:
     """`sample_lattice` as tokens, row by row, their channels side by side in memory."""
     d, rows, columns = table.shape
-    down, along = _matrix(table, y, -2, kernel), _matrix(table, x, -1, kernel)
+    down, along = _matrices(table, y, x, kernel)
     flat = table.flatten(1).mT.contiguous()  # d rows columns -> (rows columns) d
     with exactly(table.device):
         tall = down @ flat.reshape(rows, columns * d)  # *b h (columns d)
@@ -107,18 +107,28 @@ def entries(coordinate: Float[Tensor, "*s"], n: int) -> Float[Tensor, "*s"]:
     return ((coordinate + 1) * n - 1) / 2
 
 
-def _matrix(
-    table: Tensor, entry: Float[Tensor, "*b s"], axis: int, kernel: Kernel
-) -> Float[Tensor, "*b s n"]:
-    """The weights of all entries along an axis of `table`, those that are not read with zeros.
+def _matrices(
+    table: Float[Tensor, "d rows columns"],
+    y: Float[Tensor, "*b h"],
+    x: Float[Tensor, "*b w"],
+    kernel: Kernel,
+) -> tuple[Float[Tensor, "*b h rows"], Float[Tensor, "*b w columns"]]:
+    """The weights of all entries along both axes, those that are not read with zeros.
 
-    A product with it is one pass over the result, not one a tap, forward and backward.
+    A product with them is one pass over the result, not one a tap, forward and backward.
     """
-    n = table.shape[axis]
+    rows, columns = table.shape[-2:]
+    if rows == columns:  # together: for few places the number of calls is the cost
+        both = _matrix(torch.cat([y, x], -1), rows, kernel).to(table.dtype)
+        return both[..., : y.shape[-1], :], both[..., y.shape[-1] :, :]
+    down, along = _matrix(y, rows, kernel), _matrix(x, columns, kernel)
+    return down.to(table.dtype), along.to(table.dtype)
+
+
+def _matrix(entry: Float[Tensor, "*b s"], n: int, kernel: Kernel) -> Float[Tensor, "*b s n"]:
     index, weight = kernel(entry, n)
     # Entries repeated beyond an end add up.
-    zeros = weight.new_zeros(*entry.shape, n)
-    return zeros.scatter_add(-1, index, weight).to(table.dtype)
+    return weight.new_zeros(*entry.shape, n).scatter_add(-1, index, weight)
 
 
 def _split(entry: Tensor, n: int) -> tuple[Tensor, Tensor]:
