@@ -65,6 +65,18 @@ def test_an_encoding_that_does_nothing_is_silent(net: Any, monkeypatch: pytest.M
     assert outcome(net, visionpe.CoordConv(), exact=True)["outcome"] == "silent"
 
 
+@pytest.mark.parametrize("enough", [100.0, 1000.0])
+def test_what_rounding_may_change_is_nothing_and_more_is_tried_before_that_is_said(
+    net: Any, monkeypatch: pytest.MonkeyPatch, enough: float
+) -> None:
+    fill = trying.fill
+    monkeypatch.setattr(
+        trying, "fill", lambda plan, scale: fill(plan, 1.0 * (scale >= enough) or 1e-9)
+    )
+    result = outcome(net, kinds.table)
+    assert result["outcome"] == ("accepted" if enough == 100 else "silent")
+
+
 def test_one_idle_site_among_others_is_silent(net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def fill_all_but_one(plan: visionpe.Plan, scale: float) -> None:
         for entry in plan.entries[:-1]:
@@ -105,6 +117,12 @@ def test_large_weights_of_one_shape_share_their_memory_and_small_ones_do_not() -
     assert one.data_ptr() == two.data_ptr()
     one, two = (model.get_parameter(f"blocks.{i}.norm1.weight") for i in range(2))
     assert one.data_ptr() != two.data_ptr()
+
+
+def test_scales_of_layers_that_start_close_to_zero_hide_nothing() -> None:
+    scales = [p for n, p in make(EVERY["test_convnext"]).named_parameters() if "gamma" in n]
+    assert scales
+    assert all(bool((scale == 1).all()) for scale in scales)
 
 
 def test_lines_are_appended_and_a_cut_off_one_is_dropped(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 VISION = "torchvision:"
 LARGE = 2**16  # numbers: smaller tensors are each model's own
+SHUT = 1e-3  # what a branch is multiplied by at the start, at most, so that it is as good as shut
 _IN_PLACE = {"__imul__", "__iadd__", "__isub__", "__itruediv__", "__setitem__"}
 
 
@@ -39,9 +40,11 @@ def subjects() -> list[Subject]:
         channels, h, w = timm.get_pretrained_cfg(name).input_size
         found.append(Subject(name, _registry._model_to_module[name], (h, w), channels))
     for name in torchvision.models.list_models(module=torchvision.models):
-        weights = torchvision.models.get_model_weights(name)
-        crop = inspect.signature(next(iter(weights)).transforms).parameters.get("crop_size")
-        side = 224 if crop is None else crop.default
+        # Without weights a model is made for the smallest of the sizes that they are for.
+        made_for = torchvision.models.get_model_weights(name)
+        side = min(
+            inspect.signature(w.transforms).parameters["crop_size"].default for w in made_for
+        )
         home = torchvision.models.get_model_builder(name).__module__.rpartition(".")[2]
         found.append(Subject(VISION + name, VISION + home, (side, side)))
     return found
@@ -51,8 +54,9 @@ def make(subject: Subject, **options: Any) -> nn.Module:
     """The model, in evaluation mode, without its own weights.
 
     Large weights of one shape share their numbers, drawn once: all modules are there and run, but
-    a model of 7 billion parameters takes no more memory than its different shapes. Norms and gates
-    that start at zero, and so would hide what happens before them, are set to one.
+    a model of 7 billion parameters takes no more memory than its different shapes. Norms, gates and
+    scales of layers that start at zero or close to it, and so would hide what happens before them,
+    are set to one.
     """
     torch.manual_seed(0)
     with Shared():
@@ -65,8 +69,8 @@ def make(subject: Subject, **options: Any) -> nn.Module:
             model = timm.create_model(subject.name, pretrained=False, **options)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(False)
-        if parameter.dim() < 2 and "bias" not in name and not parameter.any():
-            parameter.fill_(1.0)  # a last norm or a gate that shuts its branch at the start
+        if parameter.dim() < 2 and "bias" not in name and not (parameter.abs() > SHUT).any():
+            parameter.fill_(1.0)
     return model.eval()
 
 

@@ -10,7 +10,15 @@ import visionpe
 from experiments.surveying.kinds import HEIGHT, KINDS, PADDINGS, Kind, height, pairs, table
 from experiments.surveying.models import VISION, Subject, make
 from experiments.surveying.sizes import Made, at, run, settle, smallest
-from experiments.surveying.trying import Before, Result, attempt, difference, failed, tried
+from experiments.surveying.trying import (
+    NOISE,
+    Before,
+    Result,
+    attempt,
+    difference,
+    failed,
+    tried,
+)
 from experiments.surveying.watching import Calls
 from visionpe.attaching.planning import make_plan
 
@@ -116,7 +124,7 @@ def _padded(model: nn.Module, images: Tensor, mode: Any, before: Before) -> Resu
         return {**result, "outcome": "other shapes", "reason": str([*outputs[0].shape])}
     if not all(bool(y.isfinite().all()) for y in outputs):
         return {**result, "outcome": "not finite", "reason": "outputs are no numbers"}
-    if not result["effect"] > 0:
+    if not result["effect"] > NOISE:
         return {**result, "outcome": "silent", "reason": f"pads: {dict(calls.pads)}"}
     return {**result, "outcome": "accepted"}
 

@@ -80,17 +80,18 @@ and {tried[True]} of {all_of_them[True]} of torchvision's classification models,
 
 
 _HOW = """Models are made without their weights and run in evaluation mode. Large weights of one
-shape share their random numbers, so that 7 billion parameters fit into memory; norms and gates that
-start at zero are set to one, and batch norms take the statistics of one batch: nothing is hidden,
-fades or bursts. Two images, of the first of 64 x 96, 56 x 84, 64 x 64, ... that the model takes,
-else of its own size ({small} models ran smaller than their own); what is not accepted is tried once
-more at the model's own size, and stays a miss if nothing of the kind is there. Every module is
-there and runs its own code. Accepted is what is
+shape share their random numbers, so that 7 billion parameters fit into memory; norms, gates and
+scales of layers that start at zero or within 1e-3 of it are set to one, and batch norms take the
+statistics of one batch: nothing is hidden, fades or bursts. Two images, of the first of 64 x 96,
+56 x 84, 64 x 64, ... that the model takes, else of its own size ({small} models ran smaller than
+their own); what is not accepted is tried once more at the model's own size, and stays a miss if
+nothing of the kind is there. Every module is there and runs its own code. Accepted is what is
 
 - **identical at first**: attached, outputs are equal to the bit (convolutions, maps), or within
   1e-5 of the largest number (attention);
 - **no silent no-op**: filled with random numbers, *every* encoding changes what it is given at its
-  site, and what the first site's module returns, before any layer scale, changes;
+  site, and what the first site's module or the whole model returns changes by more than 1e-6 of its
+  largest number, which rounding does not reach; so do the outputs when pads are swapped;
 - **undone**: detached, outputs are equal to the bit, and every module's attributes, hooks, children
   and parameters are what they were.
 

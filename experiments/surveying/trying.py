@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,28 @@ from experiments.surveying.watching import first_outputs, idle_sites
 from visionpe.attaching.putting import put
 
 CLOSE = 1e-5  # of the largest number of an output, where attention is computed in another way
+NOISE = 1e-6  # of it: what rounding may change
 Result = dict[str, Any]
+
+
+class Seen(NamedTuple):
+    """What an encoding filled with random numbers changes.
+
+    Attributes:
+        effect, at_site: in the model's outputs, and in those of the first module it is attached to.
+        idle: the modules whose encodings did nothing.
+        finite: whether the outputs are numbers.
+    """
+
+    effect: float
+    at_site: float
+    idle: list[str]
+    finite: bool
+
+    @property
+    def most(self) -> float:
+        """The larger of the two differences."""
+        return max(self.effect, self.at_site)
 
 
 class Before:
@@ -70,25 +91,37 @@ def _compared(
     result: Result = {"identity": identity, "equal": equal}
     if not (equal if exact else identity <= CLOSE):
         return {**result, "outcome": "changed at first", "reason": f"by {identity:.1e}"}
-    first = plan.entries[0].site.module
-    for scale in (1.0, 0.01):  # what overflows, or grows until others drown, once more with less
-        fill(plan, scale)
-        changed: list[Tensor] = []
-        with first_outputs(model, {first}) as inner:
-            idle = idle_sites(plan, partial(_collect, changed, model, images))
-        finite = all(bool(y.isfinite().all()) for y in changed)
-        if finite and not idle:
-            break
-    result["effect"] = difference(changed, before.outputs)
-    result["at_site"] = difference([inner[first]], [before.inner[first]])
-    if idle:
-        some = ", ".join(idle[:3])
-        return {**result, "outcome": "silent", "reason": f"{len(idle)} did nothing: {some}"}
-    if not result["effect"] > 0 and not result["at_site"] > 0:
-        return {**result, "outcome": "silent", "reason": "random numbers changed nothing"}
-    if not finite:
+    seen = _seen(model, images, plan, before, 1.0)
+    if seen.idle or not seen.finite:  # what overflows, or grows until others drown: less of it
+        seen = _seen(model, images, plan, before, 0.01)
+    elif seen.most <= NOISE:  # logits so far apart that a unit decides nothing: more of it
+        seen = _seen(model, images, plan, before, 100.0)
+    result.update(effect=seen.effect, at_site=seen.at_site)
+    if seen.idle:
+        some = ", ".join(seen.idle[:3])
+        return {**result, "outcome": "silent", "reason": f"{len(seen.idle)} did nothing: {some}"}
+    if not seen.finite:
         return {**result, "outcome": "not finite", "reason": "random numbers gave no numbers"}
+    if seen.most <= NOISE:
+        return {**result, "outcome": "silent", "reason": "random numbers changed nothing"}
     return {**result, "outcome": "accepted"}
+
+
+def _seen(
+    model: nn.Module, images: Tensor, plan: visionpe.Plan, before: Before, scale: float
+) -> Seen:
+    """What random numbers of some size change."""
+    fill(plan, scale)
+    first = plan.entries[0].site.module
+    changed: list[Tensor] = []
+    with first_outputs(model, {first}) as inner:
+        idle = idle_sites(plan, partial(_collect, changed, model, images))
+    return Seen(
+        difference(changed, before.outputs),
+        difference([inner[first]], [before.inner[first]]),
+        idle,
+        all(bool(y.isfinite().all()) for y in changed),
+    )
 
 
 def _collect(outputs: list[Tensor], model: nn.Module, images: Tensor) -> None:
