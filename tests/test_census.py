@@ -125,6 +125,13 @@ def test_scales_of_layers_that_start_close_to_zero_hide_nothing() -> None:
     assert all(bool((scale == 1).all()) for scale in scales)
 
 
+def test_giants_are_made_for_fewer_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = EVERY["test_vit"]
+    assert sizes.smallest(subject).size == (64, 96)
+    monkeypatch.setattr(sizes, "GIANT", 0)
+    assert sizes.smallest(subject).size == (32, 48)
+
+
 def test_lines_are_appended_and_a_cut_off_one_is_dropped(tmp_path: Path) -> None:
     out = tmp_path / "lines.jsonl"
     census.run([EVERY["test_resnet"]], out, jobs=1, seconds=300, memory=7)

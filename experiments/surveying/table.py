@@ -83,9 +83,10 @@ _HOW = """Models are made without their weights and run in evaluation mode. Larg
 shape share their random numbers, so that 7 billion parameters fit into memory; norms, gates and
 scales of layers that start at zero or within 1e-3 of it are set to one, and batch norms take the
 statistics of one batch: nothing is hidden, fades or bursts. Two images, of the first of 64 x 96,
-56 x 84, 64 x 64, ... that the model takes, else of its own size ({small} models ran smaller than
-their own); what is not accepted is tried once more at the model's own size, and stays a miss if
-nothing of the kind is there. Every module is there and runs its own code. Accepted is what is
+56 x 84, 64 x 64, ... that the model takes (beyond a billion parameters 32 x 48 or 28 x 42), else of
+its own size ({small} models ran smaller than their own); what is not accepted is tried once more at
+the model's own size, and stays a miss if nothing of the kind is there. Every module is there and
+runs its own code. Accepted is what is
 
 - **identical at first**: attached, outputs are equal to the bit (convolutions, maps), or within
   1e-5 of the largest number (attention);
