@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections import Counter
 from typing import Any, NamedTuple
 
 import timm
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 VISION = "torchvision:"
-LARGE = 2**16  # numbers: smaller tensors are each model's own
+LARGE = 2**16  # numbers: smaller tensors are each module's own
+COPIES = 4  # of a shape, in turn: queries, keys, values and outputs are not made by the same matrix
 SHUT = 1e-3  # what a branch is multiplied by at the start, at most, so that it is as good as shut
 _IN_PLACE = {"__imul__", "__iadd__", "__isub__", "__itruediv__", "__setitem__"}
 
@@ -53,10 +55,10 @@ def subjects() -> list[Subject]:
 def make(subject: Subject, **options: Any) -> nn.Module:
     """The model, in evaluation mode, without its own weights.
 
-    Large weights of one shape share their numbers, drawn once: all modules are there and run, but
-    a model of 7 billion parameters takes no more memory than its different shapes. Norms, gates and
-    scales of layers that start at zero or close to it, and so would hide what happens before them,
-    are set to one.
+    Large weights of one shape share their numbers, drawn four times: all modules are there and run,
+    but a model of 7 billion parameters takes no more memory than its different shapes. Norms, gates
+    and scales of layers that start at zero or close to it, and so would hide what happens before
+    them, are set to one.
     """
     torch.manual_seed(0)
     with Shared():
@@ -75,11 +77,12 @@ def make(subject: Subject, **options: Any) -> nn.Module:
 
 
 class Shared(TorchFunctionMode):
-    """Large tensors that are made inside are one for each shape, and are filled once."""
+    """Large tensors that are made inside are a few for each shape, in turn, and are filled once."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool: dict[tuple[tuple[int, ...], torch.dtype], Tensor] = {}
+        self.pool: dict[tuple[tuple[int, ...], torch.dtype], list[Tensor]] = {}
+        self.made: Counter[tuple[tuple[int, ...], torch.dtype]] = Counter()
         self.held: set[int] = set()
 
     def __torch_function__(
@@ -103,9 +106,12 @@ class Shared(TorchFunctionMode):
         if like.numel() < LARGE or not like.is_floating_point() or device.type != "cpu":
             return torch.empty(*args, **kwargs)
         key = (tuple(like.shape), like.dtype)
-        if key not in self.pool:
+        drawn = self.pool.setdefault(key, [])
+        turn = self.made[key] % COPIES
+        self.made[key] += 1
+        if turn == len(drawn):
             fan = math.prod(like.shape[1:])
             # Between LeCun's and He's: neither fades nor bursts in a hundred layers.
-            self.pool[key] = torch.randn(like.shape, dtype=like.dtype) * math.sqrt(1.5 / fan)
-            self.held.add(self.pool[key].data_ptr())
-        return self.pool[key].view(like.shape)
+            drawn.append(torch.randn(like.shape, dtype=like.dtype) * math.sqrt(1.5 / fan))
+            self.held.add(drawn[turn].data_ptr())
+        return drawn[turn].view(like.shape)

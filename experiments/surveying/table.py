@@ -80,7 +80,7 @@ and {tried[True]} of {all_of_them[True]} of torchvision's classification models,
 
 
 _HOW = """Models are made without their weights and run in evaluation mode. Large weights of one
-shape share their random numbers, so that 7 billion parameters fit into memory; norms, gates and
+shape share four sets of numbers, so that 7 billion parameters fit into memory; norms, gates and
 scales of layers that start at zero or within 1e-3 of it are set to one, and batch norms take the
 statistics of one batch: nothing is hidden, fades or bursts. Two images, of the first of 64 x 96,
 56 x 84, 64 x 64, ... that the model takes (beyond a billion parameters 32 x 48 or 28 x 42), else of
