@@ -119,8 +119,11 @@ def test_large_weights_of_one_shape_share_their_memory_and_small_ones_do_not() -
     assert one.data_ptr() != again.data_ptr()
 
 
-def test_scales_of_layers_that_start_close_to_zero_hide_nothing() -> None:
-    scales = [p for n, p in make(EVERY["test_convnext"]).named_parameters() if "gamma" in n]
+@pytest.mark.parametrize(
+    ("model", "part"), [("test_convnext", "gamma"), (f"{VISION}convnext_tiny", "layer_scale")]
+)
+def test_scales_of_layers_that_start_close_to_zero_hide_nothing(model: str, part: str) -> None:
+    scales = [p for n, p in make(EVERY[model]).named_parameters() if part in n]
     assert scales
     assert all(bool((scale == 1).all()) for scale in scales)
 

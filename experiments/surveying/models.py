@@ -71,7 +71,8 @@ def make(subject: Subject, **options: Any) -> nn.Module:
             model = timm.create_model(subject.name, pretrained=False, **options)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(False)
-        if parameter.dim() < 2 and "bias" not in name and not (parameter.abs() > SHUT).any():
+        a_number_a_channel = parameter.dim() == 0 or parameter.numel() == len(parameter)
+        if a_number_a_channel and "bias" not in name and not (parameter.abs() > SHUT).any():
             parameter.fill_(1.0)
     return model.eval()
 
