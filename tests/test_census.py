@@ -128,6 +128,12 @@ def test_scales_of_layers_that_start_close_to_zero_hide_nothing(model: str, part
     assert all(bool((scale == 1).all()) for scale in scales)
 
 
+def test_torchvisions_vits_are_made_for_small_squares_too() -> None:
+    made = sizes.smallest(EVERY[f"{VISION}vit_b_16"])
+    assert made.told
+    assert made.size == (64, 64)
+
+
 def test_giants_are_made_for_fewer_patches(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = EVERY["test_vit"]
     assert sizes.smallest(subject).size == (64, 96)

@@ -1,12 +1,12 @@
 """The smallest images that a model takes, of the few sizes that are tried."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from experiments.surveying.models import Subject, make
+from experiments.surveying.models import VISION, Subject, make
 
 # Not square where that is possible: patches of 16 and 32, of 14, and windows of 7 or 8 of them.
 SMALL = ((64, 96), (56, 84), (64, 64), (56, 56), (96, 160), (112, 112), (128, 192), (128, 128))
@@ -25,7 +25,7 @@ class Made(NamedTuple):
 
 def smallest(subject: Subject) -> Made:
     """The model, made for the first of these sizes that it takes; at last for its own."""
-    told = subject.name.split(":")[0] != "torchvision" and _takes_size(subject)
+    told = _takes_size(subject)
     sizes = (*SMALLEST, *SMALL) if told and _giant(subject) else SMALL
     for size in (s for s in sizes if s[0] * s[1] < subject.size[0] * subject.size[1]):
         try:
@@ -42,7 +42,7 @@ def smallest(subject: Subject) -> Made:
 
 def at(subject: Subject, size: tuple[int, int], *, told: bool) -> Made | None:
     """The model and images of one size; None: its outputs are not finite, or all zero."""
-    model = make(subject, **({"img_size": size} if told else {}))
+    model = make(subject, **(_told(subject, size) if told else {}))
     images = torch.randn(2, subject.channels, *size, generator=torch.Generator().manual_seed(1))
     settle(model, images)
     outputs = run(model, images)
@@ -72,13 +72,20 @@ def run(model: nn.Module, images: Tensor) -> list[Tensor]:
         return [y for y in tree_leaves(model(images)) if isinstance(y, Tensor)]
 
 
+def _told(subject: Subject, size: tuple[int, int]) -> dict[str, Any]:
+    """The option that says which size a model is made for, if it has one."""
+    if subject.name.startswith(VISION):
+        return {"image_size": size[0]}  # of one side: other sizes are refused at the first call
+    return {"img_size": size}
+
+
 def _giant(subject: Subject) -> bool:
     return sum(p.numel() for p in make(subject).parameters()) > GIANT
 
 
 def _takes_size(subject: Subject) -> bool:
     try:
-        make(subject, img_size=subject.size)
+        make(subject, **_told(subject, subject.size))
     except Exception:
         return False
     return True
