@@ -86,7 +86,8 @@ statistics of one batch: nothing is hidden, fades or bursts. Two images, of the 
 56 x 84, 64 x 64, ... that the model takes (beyond a billion parameters 32 x 48 or 28 x 42), else of
 its own size ({small} models ran smaller than their own); what is not accepted is tried once more at
 the model's own size, and stays a miss if nothing of the kind is there. Every module is there and
-runs its own code. Accepted is what is
+runs its own code. (Lines that show a change of more than 1e-6 were kept from when weights of one
+shape shared one set of numbers and scales close to zero were left as they are.) Accepted is what is
 
 - **identical at first**: attached, outputs are equal to the bit (convolutions, maps), or within
   1e-5 of the largest number (attention);
