@@ -8,8 +8,11 @@ from torch.utils._pytree import tree_leaves
 
 from experiments.surveying.models import VISION, Subject, make
 
-# Not square where that is possible: patches of 16 and 32, of 14, and windows of 7 or 8 of them.
-SMALL = ((64, 96), (56, 84), (64, 64), (56, 56), (96, 160), (112, 112), (128, 192), (128, 128))
+# Not square where that is possible: patches of 16 and 32, of 14, pools of 3, windows of 7 or 8.
+SMALL = (
+    *((64, 96), (56, 84), (64, 64), (56, 56), (96, 160), (96, 144)),
+    *((112, 112), (128, 192), (128, 128)),
+)
 # Before them for giants that are made for a size: 2 x 3 patches, a quarter of the time.
 SMALLEST, GIANT = ((32, 48), (28, 42)), 10**9  # parameters
 
