@@ -4,9 +4,9 @@
 
 One condition of `visionpe.probe`, the model itself, by the classes it is made of: the survey of the
 images, ridge fitted to 70 % of them and tested on the others, five targets. The network is random:
-its weights change no figure here. The images are 64 generated ones, each rolled, flipped and its
+other weights take as much memory. The images are 64 generated ones, each rolled, flipped and its
 colours exchanged anew from its number, so that none is kept and each reading gives the same. The
-peak of the process is its own, torch and all its libraries included.
+peak is the whole process's, torch and its libraries included.
 """
 
 import argparse

@@ -46,7 +46,7 @@ def net() -> tuple[nn.Module, torch.Tensor, Any]:
 def outcome(net: Any, encoding: Any, *, exact: bool = False) -> Any:
     model, images, plan = net
     made = plan(encoding)
-    before = trying.Before(model, images, {made.entries[0].site.module})
+    before = trying.Before(model, images)
     return trying.attempt(model, images, made, before, exact)
 
 
@@ -71,7 +71,7 @@ def test_what_rounding_may_change_is_nothing_and_more_is_tried_before_that_is_sa
 ) -> None:
     fill = trying.fill
     monkeypatch.setattr(
-        trying, "fill", lambda plan, scale: fill(plan, 1.0 * (scale >= enough) or 1e-9)
+        trying, "fill", lambda plan, scale: fill(plan, 1.0 if scale >= enough else 1e-9)
     )
     result = outcome(net, kinds.table)
     assert result["outcome"] == ("accepted" if enough == 100 else "silent")

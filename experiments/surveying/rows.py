@@ -87,8 +87,7 @@ def _at_size(made: Made, kinds: list[str] | None = None) -> dict[str, Result]:
             plans[name] = _plan(found, model, kind)
         except Exception as error:
             results[name] = failed(error)
-    firsts = {plan.entries[0].site.module for plan in plans.values()}
-    before = Before(model, images, firsts)
+    before = Before(model, images)
     for name, plan in plans.items():
         exact = KINDS[name].exact
         results[name] = tried(lambda p=plan, e=exact: attempt(model, images, p, before, e))  # type: ignore[misc]
@@ -106,9 +105,7 @@ def _plan(found: visionpe.Trace, model: nn.Module, kind: Kind) -> visionpe.Plan:
 
 def _padded(model: nn.Module, images: Tensor, mode: Any, before: Before) -> Result:
     """The swap of all pads, and back."""
-    with Calls() as calls:
-        run(model, images)
-    if not calls.pads:
+    if not before.pads:
         return {"outcome": "nothing there", "reason": "no map is padded at this size"}
     change = visionpe.set_padding(model, mode)
     try:
@@ -125,7 +122,7 @@ def _padded(model: nn.Module, images: Tensor, mode: Any, before: Before) -> Resu
     if not all(bool(y.isfinite().all()) for y in outputs):
         return {**result, "outcome": "not finite", "reason": "outputs are no numbers"}
     if not result["effect"] > NOISE:
-        return {**result, "outcome": "silent", "reason": f"pads: {dict(calls.pads)}"}
+        return {**result, "outcome": "silent", "reason": f"pads: {before.pads}"}
     return {**result, "outcome": "accepted"}
 
 
@@ -152,7 +149,7 @@ def _gated(model: nn.Module, like: Made) -> Result:
     if plan.skipped:
         site, why = plan.skipped[0]
         return {"outcome": "missed", "reason": f"not all stages: `{site.module}`: {why}"}
-    before = Before(model, like.images, {plan.entries[0].site.module})
+    before = Before(model, like.images)
     return attempt(model, like.images, plan, before, True)
 
 

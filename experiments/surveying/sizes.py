@@ -28,8 +28,11 @@ class Made(NamedTuple):
 
 def smallest(subject: Subject) -> Made:
     """The model, made for the first of these sizes that it takes; at last for its own."""
-    told = _takes_size(subject)
-    sizes = (*SMALLEST, *SMALL) if told and _giant(subject) else SMALL
+    whole = _told_its_size(subject)
+    told = whole is not None
+    giant = whole is not None and sum(p.numel() for p in whole.parameters()) > GIANT
+    del whole
+    sizes = (*SMALLEST, *SMALL) if giant else SMALL
     for size in (s for s in sizes if s[0] * s[1] < subject.size[0] * subject.size[1]):
         try:
             made = at(subject, size, told=told)
@@ -82,13 +85,9 @@ def _told(subject: Subject, size: tuple[int, int]) -> dict[str, Any]:
     return {"img_size": size}
 
 
-def _giant(subject: Subject) -> bool:
-    return sum(p.numel() for p in make(subject).parameters()) > GIANT
-
-
-def _takes_size(subject: Subject) -> bool:
+def _told_its_size(subject: Subject) -> nn.Module | None:
+    """The model, told the size that it is made for; None: it takes no such option."""
     try:
-        make(subject, **_told(subject, subject.size))
+        return make(subject, **_told(subject, subject.size))
     except Exception:
-        return False
-    return True
+        return None

@@ -87,13 +87,14 @@ statistics of one batch: nothing is hidden, fades or bursts. Two images, of the 
 its own size ({small} models ran smaller than their own); what is not accepted is tried once more at
 the model's own size, and stays a miss if nothing of the kind is there. Every module is there and
 runs its own code. (Lines that show a change of more than 1e-6 were kept from when weights of one
-shape shared one set of numbers and scales close to zero were left as they are.) Accepted is what is
+shape shared one set of numbers, scales close to zero were left as they are, and changes were taken
+from the model as it was: those of encodings are above 1e-5.) Accepted is what is
 
 - **identical at first**: attached, outputs are equal to the bit (convolutions, maps), or within
   1e-5 of the largest number (attention);
 - **no silent no-op**: filled with random numbers, *every* encoding changes what it is given at its
-  site, and what the first site's module or the whole model returns changes by more than 1e-6 of its
-  largest number, which rounding does not reach; so do the outputs when pads are swapped;
+  site, and what the first site's module or the whole model returns changes, from the encoding at
+  its start, by more than 1e-6 of its largest number; so do the outputs when pads are swapped;
 - **undone**: detached, outputs are equal to the bit, and every module's attributes, hooks, children
   and parameters are what they were.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import visionpe
 from experiments.surveying.sizes import run
-from experiments.surveying.watching import first_outputs, idle_sites
+from experiments.surveying.watching import Calls, first_outputs, idle_sites
 from visionpe.attaching.putting import put
 
 CLOSE = 1e-5  # of the largest number of an output, where attention is computed in another way
@@ -40,16 +40,17 @@ class Seen(NamedTuple):
 
 
 class Before:
-    """A model as it was: what it returned, and what it held.
+    """A model as it was: what it returned, how it padded, and what it held.
 
     Attributes:
         outputs: of the whole model.
-        inner: what some modules returned, by name.
+        pads: how many calls padded a map, by function.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor, modules: set[str]) -> None:
-        with first_outputs(model, modules) as self.inner:
+    def __init__(self, model: nn.Module, images: Tensor) -> None:
+        with Calls() as calls:
             self.outputs = run(model, images)
+        self.pads = dict(calls.pads)
         self.held = _held(model)
 
     def left(self, model: nn.Module, images: Tensor) -> str | None:
@@ -85,17 +86,20 @@ def attempt(
 def _compared(
     model: nn.Module, images: Tensor, plan: visionpe.Plan, before: Before, exact: bool
 ) -> Result:
-    same = run(model, images)
+    first = plan.entries[0].site.module
+    with first_outputs(model, {first}) as inner:
+        same = run(model, images)
     identity = difference(same, before.outputs)
     equal = _equal(same, before.outputs)
     result: Result = {"identity": identity, "equal": equal}
     if not (equal if exact else identity <= CLOSE):
         return {**result, "outcome": "changed at first", "reason": f"by {identity:.1e}"}
-    seen = _seen(model, images, plan, before, 1.0)
+    # Against the encoding at its start: attention computed in another way may round otherwise.
+    seen = _seen(model, images, plan, same, inner, 1.0)
     if seen.idle or not seen.finite:  # what overflows, or grows until others drown: less of it
-        seen = _seen(model, images, plan, before, 0.01)
+        seen = _seen(model, images, plan, same, inner, 0.01)
     elif seen.most <= NOISE:  # logits so far apart that a unit decides nothing: more of it
-        seen = _seen(model, images, plan, before, 100.0)
+        seen = _seen(model, images, plan, same, inner, 100.0)
     result.update(effect=seen.effect, at_site=seen.at_site)
     if seen.idle:
         some = ", ".join(seen.idle[:3])
@@ -108,17 +112,22 @@ def _compared(
 
 
 def _seen(
-    model: nn.Module, images: Tensor, plan: visionpe.Plan, before: Before, scale: float
+    model: nn.Module,
+    images: Tensor,
+    plan: visionpe.Plan,
+    outputs: list[Tensor],
+    inner: dict[str, Tensor],
+    scale: float,
 ) -> Seen:
-    """What random numbers of some size change."""
+    """What random numbers of some size change of a model's outputs, and of one module's inside."""
     fill(plan, scale)
-    first = plan.entries[0].site.module
+    (first,) = inner
     changed: list[Tensor] = []
-    with first_outputs(model, {first}) as inner:
+    with first_outputs(model, {first}) as now:
         idle = idle_sites(plan, partial(_collect, changed, model, images))
     return Seen(
-        difference(changed, before.outputs),
-        difference([inner[first]], [before.inner[first]]),
+        difference(changed, outputs),
+        difference([now[first]], [inner[first]]),
         idle,
         all(bool(y.isfinite().all()) for y in changed),
     )
