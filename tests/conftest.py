@@ -38,10 +38,15 @@ CHECKED = [
 install_import_hook(CHECKED, "checker.check")
 
 
-def pytest_collection_finish() -> None:
-    """What was imported stays: the garbage collector need not walk over it time and again."""
+def _keep() -> None:
+    """What is alive now stays: the garbage collector need not walk over it time and again."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is kept."""
+    _keep()
 
 
 def pytest_sessionfinish() -> None:
@@ -53,7 +58,7 @@ def pytest_sessionfinish() -> None:
 def _seeded() -> None:
     import torch
 
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # of the CPU: `torch.manual_seed` asks every backend
     torch.set_num_threads(1)  # one worker process a core
 
 
@@ -75,3 +80,4 @@ def unchecked() -> Iterator[None]:
     config.update("jaxtyping_disable", True)
     yield
     config.update("jaxtyping_disable", False)
+    _keep()  # what captured graphs left in torch's caches

@@ -12,7 +12,8 @@ from torch.utils import _pytree as tree
 from visionpe import AttentionEncoding, check
 from visionpe.checking.kit import CHECKS
 
-ONCE = ("onnx", "export_after_use", "growth")  # costly: for an encoding's first sample only
+# Costly: for an encoding's first sample only.
+ONCE = ("compiled", "export", "export_after_use", "onnx", "growth")
 
 
 def options(record: Record, sample: Sample) -> dict[str, Any]:

@@ -21,7 +21,7 @@ _SHORT = {
     "trainer.max_steps": 2,
     "trainer.val_check_interval": 2,
     "lr_scheduler.init_args.total_steps": 2,
-    "data.init_args.eval_batch_size": 1024,
+    "data.init_args.eval_batch_size": 64,
 }
 _RATE = "optimizer.init_args.lr"
 

@@ -10,8 +10,8 @@ from visionpe.checking.held import alive, held
 from visionpe.checking.result import Verdict, failed, ok, skipped
 from visionpe.checking.subject import Subject, flat, reason, run, same, seen, short
 
-_CALLS = 200
-_WARM = 50
+_CALLS = 120
+_WARM = 40
 _PAIRS = (
     (torch.float32, torch.bfloat16),
     (torch.float16, torch.float32),
