@@ -1,6 +1,7 @@
 """Attached encodings act on the right pairs of tokens and at the right places of the image."""
 
 from threading import Barrier, Thread
+from typing import Any
 
 import pytest
 import timm
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 import visionpe
 from visionpe import CoordConv, CoordConv2d, Frame, Learned2d, RelativeBias, Site
 from visionpe.attaching.errors import AttachError
+from visionpe.encodings.coord import coordinates
 
 
 def output(model: nn.Module, x: Tensor, frame: Frame | None = None) -> Tensor:
@@ -187,6 +189,34 @@ def test_an_attached_coordconv_is_coordconv() -> None:
     x, frame = torch.randn(2, 3, 6, 7), Frame.identity(20, 30).crop(3, 4, h=12, w=14)
     assert torch.equal(model(x, frame=frame), whole(x, frame))
     assert torch.equal(model(x), whole(x))
+
+
+def test_layers_with_as_many_cells_share_their_coordinates_within_a_call_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+
+    def counted(h: int, w: int, frame: Frame | None = None, **options: Any) -> Tensor:
+        made.append((h, w, frame))
+        return coordinates(h, w, frame, **options)
+
+    monkeypatch.setattr("visionpe.attaching.in_convs.coordinates", counted)
+    stride = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+    net = nn.Sequential(stride, nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, padding=1))
+    visionpe.attach(net, CoordConv(), at="all", size=(8, 12))
+    for weight in tables(net):
+        nn.init.normal_(weight)
+    x, frame = torch.randn(1, 3, 8, 12), Frame.identity(16, 12).crop(8, 0, h=8, w=12)
+    whole, part = output(net, x), output(net, x, frame)
+    assert made == [(8, 12, None), (4, 6, None), (8, 12, frame), (4, 6, frame)]
+    assert not torch.equal(whole, part)
+    with torch.inference_mode():
+        net(x)
+    net(x).sum().backward()  # nothing that inference mode made is part of the graph
+    assert len(made) == 8
+    alone = net[2](net[1](net[0](x)))
+    assert torch.equal(alone, whole)
+    assert len(made) == 11
 
 
 def test_tensorflows_padding_pads_the_coordinates_too() -> None:

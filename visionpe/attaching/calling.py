@@ -22,6 +22,8 @@ class Call(NamedTuple):
         outer: the call within which it was made.
         caller: of the model whose call it is.
         first: the number of the first node of its graph, as autograd counts them in a thread.
+        made: coordinates that one of its layers has made, for those with as many cells; None: of a
+            graph that is captured, or no call of a whole model.
     """
 
     frame: Frame | None = None
@@ -29,6 +31,7 @@ class Call(NamedTuple):
     outer: Optional["Call"] = None
     caller: object = None
     first: int = 0
+    made: dict[object, Tensor] | None = None
 
 
 # Each thread, and each task of asyncio, has its own value.
@@ -80,7 +83,7 @@ class Caller:
             return
         self.framed = self.framed or frame is not None
         first = torch._C._autograd._get_sequence_nr()
-        _CALL.set(Call(frame, size, _CALL.get(), self, first))
+        _CALL.set(Call(frame, size, _CALL.get(), self, first, {}))
 
     def end(self, output: object) -> None:
         """The model's call is over, if it has begun.

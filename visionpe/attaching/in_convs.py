@@ -1,7 +1,9 @@
 """CoordConv (arXiv 1807.03247) in convolutions that are there: `conv(x) + conv_c(coordinates)`."""
 
+from functools import partial
 from typing import Any, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
@@ -73,20 +75,42 @@ class CoordTerm(nn.Module):
         )
 
     def forward(
-        self, y: Float[Tensor, "b o m n"], h: int, w: int, frame: Frame | None = None
+        self,
+        y: Float[Tensor, "b o m n"],
+        h: int,
+        w: int,
+        frame: Frame | None = None,
+        made: dict[object, Tensor] | None = None,
     ) -> Float[Tensor, "b o m n"]:
-        """`y`, the fresh output of the convolution for maps `h x w`, with the term added."""
+        """`y`, the fresh output of the convolution for maps `h x w`, with the term added.
+
+        Args:
+            made: coordinates of the same call.
+        """
         require_batch(frame, y.shape[0])
-        code = coordinates(
-            h,
-            w,
-            frame,
+        code = self._coordinates(h, w, frame, y, made)
+        return add_map(y, coordinate_map(code, self.weight, self._geometry((h, w), y)))
+
+    def _coordinates(
+        self, h: int, w: int, frame: Frame | None, y: Tensor, made: dict[object, Tensor] | None
+    ) -> Float[Tensor, "*bds"]:
+        """The coordinate channels; those of a layer before this one, if it has as many cells."""
+        make = partial(
+            coordinates,
+            *(h, w, frame),
             radius=self.radius,
             align_corners=self.align_corners,
             device=y.device,
             dtype=wide_dtype(y),
         )
-        return add_map(y, coordinate_map(code, self.weight, self._geometry((h, w), y)))
+        if made is None or not type(h) is type(w) is int:  # a size that is a symbol is no key
+            return make()
+        # What inference mode makes must not be part of a graph.
+        inference = torch.is_inference_mode_enabled()
+        key = (h, w, self.radius, self.align_corners, y.device, wide_dtype(y), inference)
+        if key not in made:
+            made[key] = make()
+        return made[key]
 
     def _geometry(self, size: tuple[int, int], y: Tensor) -> Geometry:
         """The convolution's own; TensorFlow's "same" where it pads its input by itself."""
@@ -124,7 +148,6 @@ class InConv:
         if not self.attached.active:
             return output
         x = args[0]
-        result: Tensor = self.held.now()(
-            output, x.shape[-2], x.shape[-1], self.attached.caller.current().frame
-        )
+        call = self.attached.caller.current()
+        result: Tensor = self.held.now()(output, x.shape[-2], x.shape[-1], call.frame, call.made)
         return result

@@ -1,7 +1,7 @@
 """What coordinates add to a convolution, as a constant map."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,23 +11,53 @@ from visionpe.folding.constants import Constants, require_no_frame
 from visionpe.frame import Frame
 
 
+class Behind(Protocol):
+    """What follows a convolution, and may add its map."""
+
+    def takes(self, y: Tensor, term: Tensor) -> bool:
+        """Whether it will, to this result."""
+
+
 class FoldedTerm(Constants):
-    """Stands for the term of an attached `CoordConv`."""
+    """Stands for the term of an attached `CoordConv`.
+
+    Attributes:
+        behind: the one that sees the convolution's result, if it may add the map; no child.
+    """
 
     what = "map"
 
+    def __init__(self, encoding: nn.Module) -> None:
+        super().__init__(encoding)
+        self.behind: tuple[Behind, ...] = ()
+
     def bake(
-        self, own: Callable[..., Any], y: Tensor, h: int, w: int, frame: Frame | None = None
+        self,
+        own: Callable[..., Any],
+        y: Tensor,
+        h: int,
+        w: int,
+        frame: Frame | None = None,
+        made: object = None,
     ) -> str | None:
         """Keeps the term."""
         if frame is not None:
             return "it is given a frame"
         return self.keep(f"{h} x {w} cells", term=_unless_zero(own(torch.zeros_like(y), h, w)))
 
-    def act(self, y: Tensor, h: int, w: int, frame: Frame | None = None) -> Tensor:
-        """`y`, the fresh output of the convolution, with the term added."""
+    def act(
+        self, y: Tensor, h: int, w: int, frame: Frame | None = None, made: object = None
+    ) -> Tensor:
+        """`y`, the fresh output of the convolution, with the term added, here or right behind.
+
+        Args:
+            made: None, unless this is part of a call of the whole model.
+        """
         require_no_frame(self, frame)
-        return add_map(y, self.find(f"{h} x {w} cells", "term")[0])
+        (term,) = self.find(f"{h} x {w} cells", "term")
+        if term is not None and made is not None and self.behind and self.behind[0].takes(y, term):
+            return y
+        return add_map(y, term)
 
 
 class FoldedConv(Constants):

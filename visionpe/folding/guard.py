@@ -8,16 +8,17 @@ from torch.utils.hooks import RemovableHandle
 from visionpe.attaching.folded import Folded
 from visionpe.folding.constants import Constants
 from visionpe.folding.errors import FoldError
+from visionpe.folding.norms import FoldedNorm
 from visionpe.frame import Frame
 
 
 class Stand(NamedTuple):
-    """A method of an encoding, for which constants stand."""
+    """A method of an encoding, for which constants stand; or of what adds its map behind it."""
 
     encoding: nn.Module
     method: str
 
-    def put(self, constants: Constants) -> None:
+    def put(self, constants: Constants | FoldedNorm) -> None:
         """Sets the constants above the class's method."""
         self.encoding._modules[self.child] = constants
         setattr(self.encoding, self.method, constants.act)
@@ -38,11 +39,13 @@ class Guard(Folded):
 
     Attributes:
         stands: for which methods of which encodings there are constants.
+        norms: normalisations that add a map on their way.
     """
 
     def __init__(self, model: nn.Module, size: tuple[int, int], stands: list[Stand]) -> None:
         super().__init__(size)
         self.stands = stands
+        self.norms: list[Stand] = []
         encodings = {id(stand.encoding): stand.encoding for stand in stands}
         # First of all: `visionpe.attach` takes the frame from the arguments.
         self.handles: list[RemovableHandle] = [
@@ -57,7 +60,7 @@ class Guard(Folded):
         """Leaves the model as it was."""
         for handle in self.handles:
             handle.remove()
-        for stand in self.stands:
+        for stand in [*self.norms, *self.stands]:
             stand.take()
 
     def before(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:

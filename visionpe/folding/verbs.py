@@ -10,8 +10,10 @@ from torch.utils._pytree import tree_leaves
 
 from visionpe.attaching.folded import folded_of, require_unfolded
 from visionpe.attaching.refusals import image_channels, image_size, require_memory
+from visionpe.folding.behind import norms_behind
+from visionpe.folding.convs import FoldedTerm
 from visionpe.folding.errors import FoldError
-from visionpe.folding.guard import Guard
+from visionpe.folding.guard import Guard, Stand
 from visionpe.folding.listening import Listener, listening
 from visionpe.folding.report import Folding, Line
 from visionpe.tracing.refusals import require_plain
@@ -27,7 +29,7 @@ def fold(model: nn.Module, size: tuple[int, int] | None = None) -> Folding:
     What looks at the content stays as it is and is listed. Reaches what is attached, and
     visionpe's own encodings wherever they are parts of a model. See `docs/fold.md`.
 
-    The model runs three times on random images, in evaluation mode; a model that does not compute
+    The model runs some times on a random image, in evaluation mode; a model that does not compute
     the same with its constants is left as it was.
 
     Args:
@@ -78,6 +80,7 @@ def fold(model: nn.Module, size: tuple[int, int] | None = None) -> Folding:
         for one in baked:
             one.stand.put(one.constants)
         guard = Guard(model, size, [one.stand for one in baked])
+        _put_behind(model, images, guard)
         difference, allowed = _difference(model(images), wanted)
         if not difference <= allowed:
             guard.close()
@@ -104,6 +107,21 @@ def unfold(model: Model) -> Model:
         raise ValueError(f"`model` must be folded, but {type(model).__name__} is not.")
     guard.close()
     return model
+
+
+def _put_behind(model: nn.Module, images: Tensor, guard: Guard) -> None:
+    """Has the normalisations behind convolutions add their maps."""
+    terms = {
+        stand.encoding: constants
+        for stand in guard.stands
+        if isinstance(constants := stand.encoding.get_submodule(stand.child), FoldedTerm)
+    }
+    if terms:
+        for constants, behind in norms_behind(model, lambda: model(images), terms):
+            stand = Stand(behind.norm[0], "forward")
+            stand.put(behind)
+            guard.norms.append(stand)
+            constants.behind = (behind,)
 
 
 @contextmanager
