@@ -146,6 +146,21 @@ def test_in_training_it_counts_and_normalises_as_ever(net: nn.Module) -> None:
         close(net.get_buffer(name), buffer)
 
 
+def test_transforms_of_torch_func_see_a_plain_norm(net: nn.Module) -> None:
+    x = images(4)
+    wanted = output(net, x)
+    visionpe.fold(net, SIZE)
+    state = dict(net.state_dict())
+    doubled = {**state, "norm1.weight": 2 * state["norm1.weight"]}
+    with torch.no_grad():
+        one_by_one = torch.func.vmap(lambda image: net(image[None])[0])(x)
+        called = torch.func.functional_call(net, doubled, (x,))
+    close(one_by_one, wanted)
+    close(output(net, x), wanted)
+    state["norm1.weight"].mul_(2)
+    close(called, output(net, x))
+
+
 @pytest.mark.parametrize("kind", ["channels last", "double", "bfloat16", "inference", "autocast"])
 def test_it_is_the_same_however_it_is_called(net: nn.Module, kind: str) -> None:
     x, near = images(), 1e-5

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from visionpe.encodings._unwatched import unwatched
 from visionpe.encodings.precision import widest_dtype
 
 _MARK = "visionpe_term"  # of a convolution's result: the map that it lacks
@@ -36,13 +37,13 @@ class FoldedNorm(nn.Module):
     def takes(self, y: Tensor, term: Tensor) -> bool:
         """Marks a fresh result of the convolution as one that lacks its map, if that may be."""
         (norm,), (conv,) = self.norm, self.conv
-        if norm.training or torch.is_grad_enabled():
+        parts = (term, *_numbers(norm))
+        if norm.training or norm._forward_pre_hooks or len(conv._forward_hooks) > 1:
             return False
-        if len(conv._forward_hooks) > 1 or norm._forward_pre_hooks:
+        if not unwatched(y, *parts) or any(part.is_inference() for part in parts):
+            return False  # inference mode counts no changes
+        if any((part.dtype, part.device) != (y.dtype, y.device) for part in parts):
             return False
-        for number in (term, *_numbers(norm)):
-            if (number.dtype, number.device) != (y.dtype, y.device) or not _counted(number):
-                return False
         setattr(y, _MARK, term)
         return True
 
@@ -84,8 +85,3 @@ def _numbers(norm: nn.BatchNorm2d) -> list[Tensor]:
     """Mean and variance; weight and bias, if there are any."""
     given = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
     return [number for number in given if number is not None]
-
-
-def _counted(number: Tensor) -> bool:
-    """Whether a change of it in place can be seen."""
-    return type(number) in (Tensor, nn.Parameter) and not number.is_inference()
