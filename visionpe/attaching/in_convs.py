@@ -115,20 +115,20 @@ class CoordTerm(nn.Module):
     def _geometry(self, size: tuple[int, int], y: Tensor) -> Geometry:
         """The convolution's own; TensorFlow's "same" where it pads its input by itself."""
         stride, dilation, before, after, mode = self.geometry
-        reach = tuple(d * (k - 1) for d, k in zip(dilation, self.weight.shape[2:], strict=True))
-        pads = tuple(b + a for b, a in zip(before, after, strict=True))
-        if not any(pads):
-            made, wanted = (
-                tuple((n - r - 1) // s + 1 for n, r, s in zip(size, reach, stride, strict=True)),
-                tuple(-(-n // s) for n, s in zip(size, stride, strict=True)),
-            )
-            if made != wanted and tuple(y.shape[-2:]) == wanted:
-                total = tuple(
-                    max((c - 1) * s + r + 1 - n, 0)
-                    for c, s, r, n in zip(wanted, stride, reach, size, strict=True)
-                )
-                before = tuple(t // 2 for t in total)
-                after = tuple(t - b for t, b in zip(total, before, strict=True))
+        kernel = tuple(self.weight.shape[2:])
+        if kernel == (1, 1) or any(before) or any(after):
+            return self.geometry
+        reach = tuple(d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
+        made = tuple((n - r - 1) // s + 1 for n, r, s in zip(size, reach, stride, strict=True))
+        wanted = tuple(-(-n // s) for n, s in zip(size, stride, strict=True))
+        if made == wanted or tuple(y.shape[-2:]) != wanted:
+            return self.geometry
+        total = tuple(
+            max((c - 1) * s + r + 1 - n, 0)
+            for c, s, r, n in zip(wanted, stride, reach, size, strict=True)
+        )
+        before = tuple(t // 2 for t in total)
+        after = tuple(t - b for t, b in zip(total, before, strict=True))
         return Geometry(stride, dilation, before, after, mode)
 
     @override

@@ -106,6 +106,8 @@ def add_map(y: Float[Tensor, "b o *s"], term: Float[Tensor, "d o *s"]) -> Tensor
     term = term.to(y.dtype)
     if transformed():
         return y + term
+    if not torch.is_grad_enabled():
+        return _add_map(y, term)
     result: Tensor = _AddMap.apply(y, term)
     return result
 
@@ -132,7 +134,7 @@ class _AddMap(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, term: Tensor) -> Tensor:
         ctx.mark_dirty(y)
         ctx.shared = term.shape[0] == 1
-        return y.add_(term if y.dim() != 4 else term.contiguous(memory_format=_format(y)))
+        return _add_map(y, term)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -164,6 +166,10 @@ class _AddStrips(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, y: Tensor, rows: Tensor, columns: Tensor, left: None, top: None) -> Tensor:
         return _add_strips(y, rows, columns, ctx.left, ctx.top)
+
+
+def _add_map(y: Tensor, term: Tensor) -> Tensor:
+    return y.add_(term if y.dim() != 4 else term.contiguous(memory_format=_format(y)))
 
 
 def _add_strips(y: Tensor, rows: Tensor, columns: Tensor, left: int, top: int) -> Tensor:
