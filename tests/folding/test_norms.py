@@ -204,6 +204,27 @@ def test_copies_are_folded_and_unfold_apart(net: nn.Module) -> None:
     assert torch.equal(output(net, x), folded)
 
 
+@pytest.mark.parametrize("run", [3, 4])
+def test_a_model_that_fails_while_it_is_folded_is_as_it_was(net: nn.Module, run: int) -> None:
+    x = images()
+    wanted = output(net, x)
+    runs = []
+
+    def count(*given: object) -> None:
+        runs.append(given)
+        if len(runs) == run:
+            raise RuntimeError("out of memory")
+
+    handle = net.register_forward_pre_hook(count)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        visionpe.fold(net, SIZE)
+    handle.remove()
+    assert not [name for name, _ in net.named_modules() if "folded" in name]
+    assert torch.equal(output(net, x), wanted)
+    visionpe.fold(net, SIZE)
+    close(output(net, x), wanted)
+
+
 def test_an_exported_graph_has_a_plain_norm(net: nn.Module) -> None:
     x = images(1)
     wanted = output(net, x)

@@ -80,8 +80,12 @@ def fold(model: nn.Module, size: tuple[int, int] | None = None) -> Folding:
         for one in baked:
             one.stand.put(one.constants)
         guard = Guard(model, size, [one.stand for one in baked])
-        _put_behind(model, images, guard)
-        difference, allowed = _difference(model(images), wanted)
+        try:
+            _put_behind(model, images, guard)
+            difference, allowed = _difference(model(images), wanted)
+        except BaseException:
+            guard.close()
+            raise
         if not difference <= allowed:
             guard.close()
             raise FoldError(
