@@ -23,13 +23,16 @@ class Net(nn.Module):
         self.shared, self.norm3 = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
         self.twice, self.norm4 = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
         self.viewed, self.norm5 = nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)
+        self.wrapped, self.norm6 = nn.Sequential(nn.Conv2d(8, 8, 1)), nn.BatchNorm2d(8)
+        self.conv7, self.inside = nn.Conv2d(8, 8, 1), nn.Sequential(nn.BatchNorm2d(8))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))
         shared = self.shared(x)
         x = self.norm3(shared) + shared
         x = self.norm4(self.twice(self.norm4(self.twice(x))))
-        out: Tensor = self.norm5(self.viewed(x)[:, :, ::1])
+        x = self.norm5(self.viewed(x)[:, :, ::1])
+        out: Tensor = self.inside(self.conv7(self.norm6(self.wrapped(x))))
         return out
 
 
@@ -83,14 +86,14 @@ def test_the_map_is_left_to_the_norm_and_the_result_is_the_same(net: nn.Module) 
     x = images()
     wanted = output(net, x)
     visionpe.fold(net, SIZE)
-    seen = []
-    net.get_submodule("norm1").register_forward_hook(lambda *of: seen.append(of[1][0]))
+    behind = net.get_submodule("norm1.folded_forward")
+    assert isinstance(behind, FoldedNorm)
     close(output(net, x), wanted)
-    assert len(seen) == 1
-    assert hasattr(seen[0], "visionpe_term")
-    wanted = net.requires_grad_(True)(x)  # with gradients, the convolution adds it
-    assert not hasattr(seen[1], "visionpe_term")
-    close(output(net, x), wanted.detach())
+    assert behind.kept is not None
+    behind.kept = None
+    close(net.requires_grad_(True)(x).detach(), wanted)  # with gradients, the convolution adds it
+    assert behind.kept is None
+    close(output(net, x), wanted)
 
 
 @pytest.mark.parametrize("change", ["loaded", "trained", "in place", "halved and back"])
@@ -127,14 +130,29 @@ def test_alone_a_convolution_adds_its_map_and_the_norm_none(net: nn.Module) -> N
     assert torch.equal(output(norm, wanted), normed)
 
 
-def test_who_looks_at_a_convolutions_result_sees_it_with_its_map(net: nn.Module) -> None:
+@pytest.mark.parametrize("where", ["conv1", "norm1", "everywhere"])
+def test_who_looks_at_a_convolutions_result_sees_it_with_its_map(
+    net: nn.Module, where: str
+) -> None:
     x = images()
-    wanted = output(net.get_submodule("conv1"), x)
+    conv, norm = net.get_submodule("conv1"), net.get_submodule("norm1")
+    wanted = output(conv, x)
     visionpe.fold(net, SIZE)
-    seen = []
-    net.get_submodule("conv1").register_forward_hook(lambda *of: seen.append(of[2]))
+    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def look(module: nn.Module, args: tuple[Tensor, ...], result: Tensor) -> None:
+        seen[module] = args[0], result
+
+    if where == "everywhere":
+        handle = nn.modules.module.register_module_forward_hook(look)
+    else:
+        handle = net.get_submodule(where).register_forward_hook(look)
     output(net, x)
-    assert torch.equal(seen[0], wanted)
+    handle.remove()
+    for module, which in ((conv, 1), (norm, 0)):
+        assert (module in seen) == (where != ("norm1" if module is conv else "conv1"))
+        if module in seen:
+            assert torch.equal(seen[module][which], wanted)
 
 
 def test_in_training_it_counts_and_normalises_as_ever(net: nn.Module) -> None:
@@ -232,6 +250,6 @@ def test_an_exported_graph_has_a_plain_norm(net: nn.Module) -> None:
     output(net, x)
     with torch.no_grad():
         program = torch.export.export(net, (x,))
-        assert sum("batch_norm" in str(node.target) for node in program.graph.nodes) == 6
+        assert sum("batch_norm" in str(node.target) for node in program.graph.nodes) == 8
         close(program.module()(x), wanted)
         close(torch.compile(net, fullgraph=True, backend="eager")(x), wanted)

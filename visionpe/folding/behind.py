@@ -26,6 +26,11 @@ def norms_behind(
     watch = _Watch()
     handles = [conv.register_forward_hook(watch.leave) for conv in convs]
     handles += [norm.register_forward_pre_hook(watch.enter) for norm in norms]
+    for other in set(model.modules()) - {*convs, *norms}:
+        handles += [
+            other.register_forward_pre_hook(watch.enter_other, with_kwargs=True),
+            other.register_forward_hook(watch.leave_other),
+        ]
     try:
         with watch:
             run()
@@ -37,7 +42,7 @@ def norms_behind(
 
 
 class _Watch(TorchDispatchMode):
-    """Follows the results of convolutions to the operations and normalisations that see them."""
+    """Follows the results of convolutions to the operations and modules that see them."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # torch has none
@@ -52,16 +57,27 @@ class _Watch(TorchDispatchMode):
 
     def enter(self, norm: nn.BatchNorm2d, args: Any) -> None:
         """A normalisation begins."""
-        self.inputs.setdefault(norm, []).append(args[0])
+        self.inputs.setdefault(norm, []).extend(args)
+
+    def enter_other(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Another module begins: hooks on it would see what it is given."""
+        self._note((args, kwargs), "a module's argument")
+
+    def leave_other(self, module: nn.Module, args: Any, result: Any) -> None:
+        """Another module is done: hooks on it would see what it returns."""
+        self._note(result, "a module's result")
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        for leaf in tree_leaves((args, kwargs)):
-            if id(leaf) in self.seen:
-                self.seen[id(leaf)].append(str(func))
+        self._note((args, kwargs), str(func))
         return func(*args, **kwargs)
+
+    def _note(self, values: Any, what: str) -> None:
+        for leaf in tree_leaves(values):
+            if id(leaf) in self.seen:
+                self.seen[id(leaf)].append(what)
 
     def norm_behind(self, conv: nn.Module) -> nn.BatchNorm2d | None:
         """The normalisation that alone sees what it alone is given; None: there is none."""

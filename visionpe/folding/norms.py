@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from visionpe.encodings._unwatched import unwatched
 from visionpe.encodings.precision import widest_dtype
@@ -21,7 +22,7 @@ class FoldedNorm(nn.Module):
 
     Without gradients, in a call of the whole model, the convolution leaves its map to it. In any
     other call both do what they did: in training, in a graph that is captured, called alone, or
-    when another hook looks at the convolution's result.
+    when other hooks look at either of them.
 
     Args:
         norm: is in the model, and no child of its child.
@@ -32,13 +33,15 @@ class FoldedNorm(nn.Module):
         super().__init__()
         self.norm = (norm,)
         self.conv = (conv,)
-        self.made: tuple[object, Tensor, Tensor] | None = None
+        self.kept: tuple[object, Tensor, Tensor] | None = None
 
     def takes(self, y: Tensor, term: Tensor) -> bool:
         """Marks a fresh result of the convolution as one that lacks its map, if that may be."""
         (norm,), (conv,) = self.norm, self.conv
         parts = (term, *_numbers(norm))
-        if norm.training or norm._forward_pre_hooks or len(conv._forward_hooks) > 1:
+        if norm.training or norm._forward_pre_hooks or norm._forward_hooks:
+            return False
+        if len(conv._forward_hooks) > 1 or _has_any_global_hook():
             return False
         if not unwatched(y, *parts) or any(part.is_inference() for part in parts):
             return False  # inference mode counts no changes
@@ -47,16 +50,16 @@ class FoldedNorm(nn.Module):
         setattr(y, _MARK, term)
         return True
 
-    def act(self, x: Tensor) -> Tensor:
+    def act(self, input: Tensor) -> Tensor:  # noqa: A002 # the name in what it stands for
         """The normalised maps."""
         (norm,) = self.norm
-        term = None if torch.compiler.is_compiling() else getattr(x, _MARK, None)
+        term = None if torch.compiler.is_compiling() else getattr(input, _MARK, None)
         if term is None:
             if norm.training:
-                self.made = None  # torch counts no change of mean and variance by training
-            return nn.BatchNorm2d.forward(norm, x)
-        scale, shift = self._scale_and_shift(x, term)
-        return x.mul_(scale).add_(shift)
+                self.kept = None  # torch counts no change of mean and variance by training
+            return nn.BatchNorm2d.forward(norm, input)
+        scale, shift = self._scale_and_shift(input, term)
+        return input.mul_(scale).add_(shift)
 
     def _scale_and_shift(self, x: Tensor, term: Tensor) -> tuple[Tensor, Tensor]:
         """By which each channel is multiplied, and what is then added; made anew if these change.
@@ -68,17 +71,18 @@ class FoldedNorm(nn.Module):
         last = x.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if last else torch.contiguous_format
         key = (layout, norm.eps, *((id(n), n.data_ptr(), n._version) for n in (term, *numbers)))
-        if self.made is None or self.made[0] != key:
+        kept = self.kept
+        if kept is None or kept[0] != key:
             mean, variance, *affine = (n.to(widest_dtype(n.device)) for n in numbers)
             weight, bias = affine or (torch.ones_like(mean), torch.zeros_like(mean))
             scale = (weight / (variance + norm.eps).sqrt())[:, None, None]
             shift = (term - mean[:, None, None]) * scale + bias[:, None, None]
             shift = shift.to(x.dtype).contiguous(memory_format=layout)
-            self.made = key, scale.to(x.dtype), shift
-        return self.made[1:]
+            self.kept = kept = key, scale.to(x.dtype), shift
+        return kept[1:]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "made": None}
+        return {**self.__dict__, "kept": None}
 
 
 def _numbers(norm: nn.BatchNorm2d) -> list[Tensor]:

@@ -29,8 +29,8 @@ def fold(model: nn.Module, size: tuple[int, int] | None = None) -> Folding:
     What looks at the content stays as it is and is listed. Reaches what is attached, and
     visionpe's own encodings wherever they are parts of a model. See `docs/fold.md`.
 
-    The model runs some times on a random image, in evaluation mode; a model that does not compute
-    the same with its constants is left as it was.
+    The model runs three or four times on a random image, in evaluation mode; a model that does not
+    compute the same with its constants is left as it was.
 
     Args:
         model: has encodings; takes a batch of images `b c h w`.
