@@ -26,6 +26,7 @@ done seeds not done again.
 import argparse
 import math
 import os
+import statistics
 import time
 from pathlib import Path
 
@@ -149,6 +150,7 @@ def table() -> str:
         for kind in NETS:
             mine = lines.pick(found, task=task, net=kind)
             seeds = list(dict.fromkeys(line["seed"] for line in mine))
+            spent = [float(lines.pick(mine, seed=seed)[0]["cpu_s"]) for seed in seeds]
             for state in dict.fromkeys(line["state"] for line in mine):
                 cells = [task, "CoordConv" if kind == "coordconv" else "plain", state]
                 for layer in LAYERS:
@@ -162,9 +164,9 @@ def table() -> str:
                     for seed in seeds
                 ]
                 told = "-" if any(map(math.isnan, right)) else lines.mean(right, 1)
-                rows.append([*cells, told, str(len(seeds))])
+                rows.append([*cells, told, str(len(seeds)), f"{statistics.fmean(spent):.0f}"])
     head = ["task", "net", "state", *(f"map {i + 1}" for i in range(len(LAYERS)))]
-    return lines.table([*head, "accuracy, %", "n"], rows)
+    return lines.table([*head, "accuracy, %", "n", "CPU s a run"], rows)
 
 
 def main() -> None:

@@ -188,12 +188,22 @@ def table() -> str:
 
 
 def _three(group: list[lines.Line], *, own: bool) -> str:
-    """H / V / G; of the model itself in bold."""
-    by_target = {line["target"]: float(line["spearman"]) for line in group}
+    """H / V / G; of the model itself in bold, with 95 % intervals."""
+    by_target = {line["target"]: line for line in group}
     if not by_target:
         return "-"
-    text = " / ".join(f"{round(by_target[target], 2) + 0.0:.2f}" for target in ("H", "V", "G"))
-    return f"**{text}**" if own else text
+    chosen = [by_target[target] for target in ("H", "V", "G")]
+    if not own:
+        return " / ".join(_two(line["spearman"]) for line in chosen)
+    return " / ".join(
+        f"**{_two(line['spearman'])}** ({_two(line['low'])} to {_two(line['high'])})"
+        for line in chosen
+    )
+
+
+def _two(value: str) -> str:
+    """Two digits, and no negative zero."""
+    return f"{round(float(value), 2) + 0.0:.2f}"
 
 
 def main() -> None:
