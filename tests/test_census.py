@@ -141,6 +141,17 @@ def test_giants_are_made_for_fewer_patches(monkeypatch: pytest.MonkeyPatch) -> N
     assert sizes.smallest(subject).size == (32, 48)
 
 
+def test_attention_in_windows_of_one_token_is_looked_for_in_larger_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sizes, "GIANT", 0)
+    lines = {line["kind"]: line for line in rows(EVERY["swinv2_cr_tiny_224"])}
+    assert lines["absolute"]["size"] == [32, 48]
+    assert lines["table bias"]["size"] == lines["rotary"]["size"] == [64, 96]
+    assert lines["table bias"]["outcome"] == lines["rotary"]["outcome"] == "accepted"
+    assert lines["table bias"]["sites"] == 12
+
+
 def test_lines_are_appended_and_a_cut_off_one_is_dropped(tmp_path: Path) -> None:
     out = tmp_path / "lines.jsonl"
     census.run([EVERY["test_resnet"]], out, jobs=1, seconds=300, memory=7)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import visionpe
 from experiments.surveying.kinds import HEIGHT, KINDS, PADDINGS, Kind, height, pairs, table
 from experiments.surveying.models import VISION, Subject, make
-from experiments.surveying.sizes import Made, at, run, settle, smallest
+from experiments.surveying.sizes import SMALL, SMALLEST, Made, at, run, settle, smallest
 from experiments.surveying.trying import (
     NOISE,
     Before,
@@ -40,6 +40,7 @@ def rows(subject: Subject) -> Iterator[Result]:
     results[HEIGHT] = _height(subject, made)
     for result in results.values():
         result["size"] = list(made.size)
+    results.update(_in_larger_windows(subject, made, results))
     again = [kind for kind, result in results.items() if result["outcome"] not in WELL]
     if again and made.size != subject.size:
         for kind, result in _at_own_size(subject, again).items():
@@ -55,6 +56,26 @@ def rows(subject: Subject) -> Iterator[Result]:
 
 def _about(subject: Subject) -> Result:
     return {"name": subject.name, "module": subject.module}
+
+
+def _in_larger_windows(
+    subject: Subject, made: Made, results: dict[str, Result]
+) -> dict[str, Result]:
+    """What attention takes of a giant whose windows, at the size it was made for, held one token.
+
+    There its softmax runs over nothing, and is no attention; in larger images it is.
+    """
+    alone = [
+        kind
+        for kind, result in results.items()
+        if kind in KINDS and KINDS[kind].has is pairs and result["outcome"] == "nothing there"
+        if "softmax" in result["reason"]
+    ]
+    larger = at(subject, SMALL[0], told=True) if alone and made.size in SMALLEST else None
+    if larger is None:
+        return {}
+    again = _at_size(larger, alone)
+    return {kind: {**result, "size": list(larger.size)} for kind, result in again.items()}
 
 
 def _at_own_size(subject: Subject, kinds: list[str]) -> dict[str, Result]:

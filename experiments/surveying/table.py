@@ -83,12 +83,13 @@ _HOW = """Models are made without their weights and run in evaluation mode. Larg
 shape share four sets of numbers, so that 7 billion parameters fit into memory; norms, gates and
 scales of layers that start at zero or within 1e-3 of it are set to one, and batch norms take the
 statistics of one batch: nothing is hidden, fades or bursts. Two images, of the first of 64 x 96,
-56 x 84, 64 x 64, ... that the model takes (beyond a billion parameters 32 x 48 or 28 x 42), else of
-its own size ({small} models ran smaller than their own); what is not accepted is tried once more at
-the model's own size, and stays a miss if nothing of the kind is there. Every module is there and
-runs its own code. (Lines that show a change of more than 1e-6 were kept from when weights of one
-shape shared one set of numbers, scales close to zero were left as they are, and changes were taken
-from the model as it was: those of encodings are above 1e-5.) Accepted is what is
+56 x 84, 64 x 64, ... that the model takes (beyond a billion parameters 32 x 48 or 28 x 42, and
+64 x 96 for attention whose windows would hold one token), else of its own size ({small} models ran
+smaller than their own); what is not accepted is tried once more at the model's own size, and stays
+a miss if nothing of the kind is there. Every module is there and runs its own code. (Lines that
+show a change of more than 1e-6 were kept from when weights of one shape shared one set of numbers,
+scales close to zero were left as they are, and changes were taken from the model as it was: those
+of encodings are above 1e-5.) Accepted is what is
 
 - **identical at first**: attached, outputs are equal to the bit (convolutions, maps), or within
   1e-5 of the largest number (attention);
@@ -235,7 +236,7 @@ def _families(found: dict[str, dict[str, Line]]) -> str:
     rows += [_row(file, models) for file, models in sorted(by_file.items())]
     tried = [m for models in by_file.values() for m in models]
     known = [_row(file, by_file[file]) for file in FAMILIES if file in by_file]
-    WELL_KNOWN.write_text("\n".join([*rows[:2], *known, _row("all that were tried", tried)]) + "\n")
+    WELL_KNOWN.write_text("\n".join([*rows[:2], *known, _row("all", tried)]) + "\n")
     return (
         "## By file of timm and torchvision\n\nNames that take it, of those that have such sites."
         "\n\n" + "\n".join(rows)
