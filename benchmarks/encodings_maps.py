@@ -1,18 +1,21 @@
 """Encodings of maps and tokens against those of timm, torchvision and positional-encodings."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from positional_encodings.torch_encodings import PositionalEncoding1D, PositionalEncoding2D
 from timm.layers import build_fourier_pos_embed, build_sincos2d_pos_embed
 from timm.models.twins import PosConv
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.encodings_cases import Case, Side
 from visionpe import (
     PEG,
     Places,
+    PointEncoding,
     Sinusoidal2d,
+    fold,
     fourier_code,
     sinusoidal1d,
     sinusoidal2d_code,
@@ -37,6 +40,22 @@ def map_of(n: int) -> Callable[[Tensor], Tensor]:
         return tokens.reshape(n, n, -1).movedim(-1, 0)
 
     return view
+
+
+class Stem(nn.Module):
+    """The start of a ViT with patches of one pixel: something that can be folded."""
+
+    def __init__(self, encoding: PointEncoding) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, WIDTH, 1)
+        self.encoding = encoding
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Tokens with the code."""
+        h, w = images.shape[-2:]
+        return self.encoding.tokens(
+            self.patches(images).flatten(2).mT.contiguous(), Places.of(h, w)
+        )
 
 
 def uncached(encoding: PositionalEncoding1D | PositionalEncoding2D, x: Tensor) -> Tensor:
@@ -88,9 +107,10 @@ def sinusoids(n: int, b: int) -> Iterator[Case]:
         "sinusoidal1d", f"{n * n}x{WIDTH}", line, {"positional-encodings": 1.0}, ("forward",), 1e-3
     )
 
-    def added() -> dict[str, Side]:
+    def added(once: bool = False) -> dict[str, Side]:
         x, places = torch.randn(b, n * n, WIDTH), Places.of(n, n)
-        ours, encoding = Sinusoidal2d(), PositionalEncoding2D(WIDTH)
+        ours, folded, encoding = Sinusoidal2d(), Sinusoidal2d(), PositionalEncoding2D(WIDTH)
+        fold(Stem(folded).eval(), (n, n))
         order = torch.arange(WIDTH).unflatten(0, (2, WIDTH // 4, 2)).mT.flatten()
 
         def timm() -> Tensor:
@@ -105,14 +125,20 @@ def sinusoids(n: int, b: int) -> Iterator[Case]:
         def in_blocks(out: Tensor) -> Tensor:
             return x + (out - x).index_select(-1, order)
 
-        return {
-            "visionpe": Side(lambda: ours.tokens(x, places)),
+        sides = {
+            "visionpe": Side(lambda: (folded if once else ours).tokens(x, places)),
             "timm": Side(timm),
             "positional-encodings, cached": Side(cached, view=in_blocks),
         }
+        if once:
+            del sides["timm"]
+        return sides
 
-    targets = {"timm": 1.0, "positional-encodings, cached": 1.0}
-    yield Case("Sinusoidal2d on tokens", f"{b}x{size}", added, targets, ("forward",))
+    # A code that is made once against one that is; anew against anew.
+    yield Case("Sinusoidal2d on tokens", f"{b}x{size}", added, {"timm": 1.0}, ("forward",))
+    targets = {"positional-encodings, cached": 1.0}
+    folded = partial(added, once=True)
+    yield Case("Sinusoidal2d folded", f"{b}x{size}", folded, targets, ("forward",))
 
 
 def fourier(n: int) -> Case:

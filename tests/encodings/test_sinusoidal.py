@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from visionpe import (
     sinusoidal2d_mae,
     sinusoidal2d_timm,
 )
+from visionpe.encodings import _crossed
 
 Code = Callable[[Tensor, int], Tensor]
 
@@ -233,6 +235,39 @@ def test_tokens_are_encoded_as_the_maps_cells_are(
             alone = torch.cat([x[:, :prefix], x[:, prefix + h * w :]], 1)
             assert torch.equal(unplaced[..., :width], alone)
             assert not unplaced[..., width:].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("block", [1, 300, 600])  # a row has 280 bytes, or half of them
+@pytest.mark.parametrize("across", [False, True])
+def test_tokens_without_gradients_are_summed_in_blocks_to_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, block: int, across: bool
+) -> None:
+    places = Places.of(11, 7, prefix=2, suffix=1)
+    x = torch.randn(3, places.tokens, 10).to(dtype)
+    x = x.mT.contiguous().mT if across else x
+    wanted = Sinusoidal2d().tokens(x, places)
+    monkeypatch.setattr(_crossed, "BLOCK", block)
+    blocks = []
+    in_blocks = _crossed._add_in_blocks
+
+    def counted(*args: Any) -> Tensor:
+        blocks.append(args[-1])
+        return in_blocks(*args)
+
+    monkeypatch.setattr(_crossed, "_add_in_blocks", counted)
+    before = x.clone()
+    got = Sinusoidal2d().tokens(x, places)
+    assert len(blocks) == 1
+    assert got.dtype == dtype
+    assert torch.equal(got, wanted)
+    assert torch.equal(x, before)
+    # a gradient: nothing is written piece by piece
+    watched = x.clone().requires_grad_()
+    Sinusoidal2d().tokens(watched, places).sum().backward()
+    assert len(blocks) == 1
+    assert watched.grad is not None
+    assert bool((watched.grad == 1).all())
 
 
 @pytest.mark.parametrize("width", range(4, 9))

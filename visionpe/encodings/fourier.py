@@ -60,22 +60,23 @@ def fourier_code(
     device, exact = matrix.device, widest_dtype(matrix.device)
     if frame is not None:
         return _features(grid(h, w, frame, device=device, dtype=exact), matrix, dtype)
-    along = matrix.to(exact).mT / 2  # 2 bands
-    y = axis(h, device=device, dtype=exact)
+    y = axis(h, device=device, dtype=exact) / 2
     # Both axes together: on small maps the number of calls is the cost.
     if not torch.compiler.is_compiling() and w == h:  # a graph with open sizes must not ask
-        waves = _three_waves(along[..., None] * y, dtype)  # 3 2 bands h
-        rows, columns = waves.unbind(1)
+        sin, cos = _waves(matrix.to(exact).mT[..., None] * y, dtype)  # 2 bands h
+        (sin_y, sin_x), (cos_y, cos_x) = sin.unbind(), cos.unbind()
     else:
-        x = axis(w, device=device, dtype=exact)
-        cycles = torch.cat([torch.outer(along[0], y), torch.outer(along[1], x)], -1)  # bands h+w
-        waves = _three_waves(cycles, dtype)
-        rows, columns = waves[..., :h], waves[..., h:]
-    of_y, of_x = rows[..., None], columns[..., None, :]  # 3 bands h 1, 3 bands 1 w
-    # The angles of the axes add up; sines, then cosines.
-    code: Tensor = of_y[:2] * of_x[1]
-    code.addcmul_(of_y[1:], of_x[0])
-    return code.flatten(0, 1)
+        x = axis(w, device=device, dtype=exact) / 2
+        along = matrix.to(exact)
+        cycles = torch.cat([torch.outer(along[:, 0], y), torch.outer(along[:, 1], x)], -1)
+        sin, cos = _waves(cycles, dtype)  # bands h+w
+        (sin_y, sin_x), (cos_y, cos_x) = sin.split([h, w], -1), cos.split([h, w], -1)
+    sin_y, cos_y = sin_y[..., None], cos_y[..., None]  # bands h 1
+    sin_x, cos_x = sin_x[:, None], cos_x[:, None]  # bands 1 w
+    # The angles of the axes add up.
+    sines = (sin_y * cos_x).addcmul_(cos_y, sin_x)
+    cosines = (cos_y * cos_x).addcmul_(sin_y, sin_x, value=-1)
+    return torch.cat([sines, cosines])
 
 
 def append_fourier(
@@ -185,9 +186,3 @@ def _waves(cycles: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Sine and cosine of `cycles` turns; whole turns are taken off before they cost precision."""
     angle = 2 * math.pi * (cycles - cycles.round()).to(dtype)
     return angle.sin(), angle.cos()
-
-
-def _three_waves(cycles: Tensor, dtype: torch.dtype) -> Float[Tensor, "3 *s"]:
-    """Sine, cosine and the sine turned over."""
-    sin, cos = _waves(cycles, dtype)
-    return torch.stack([sin, cos, -sin])

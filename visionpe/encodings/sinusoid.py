@@ -39,19 +39,41 @@ def sinusoid(
     require_temperature(temperature)
     bands = width // 2
     last = max(bands - 1, 1) if last_band_at_temperature else bands
-    # MPS has no float64; everywhere else the angles are exact to 65,536 cells and beyond.
-    precise, device = widest_dtype(position.device), position.device
-    frequency = torch.logspace(
-        0, (1 - bands) / last, bands, base=temperature, dtype=precise, device=device
-    )
-    angle = frequency.reshape(-1, *[1] * position.dim()) * position.to(precise)
+    frequency = _frequencies(bands, last, temperature, position.device)
+    angle = frequency.reshape(-1, *[1] * position.dim()) * position.to(frequency.dtype)
     # Each cast on its way into the result: a stack of both in double precision costs a pass more.
     waves = angle.new_empty(2, *angle.shape, dtype=dtype or position.dtype)
     waves[0], waves[1] = angle.sin(), angle.cos()
     return waves
 
 
+def sinusoid_last(
+    position: Float[Tensor, "*s"], width: int, *, temperature: float, dtype: torch.dtype
+) -> Float[Tensor, "*s width"]:
+    """`sinusoid` with the channels last, sines before cosines, of few positions; same arguments.
+
+    >>> sinusoid_last(torch.zeros(1), 4, temperature=10.0, dtype=torch.float32).tolist()
+    [[0.0, 0.0, 1.0, 1.0]]
+    """
+    bands = width // 2
+    frequency = _frequencies(bands, bands, temperature, position.device)
+    angle = position.to(frequency.dtype)[..., None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], -1).to(dtype)
+
+
 def require_temperature(temperature: float) -> None:
     """Refuses a temperature that gives no decreasing frequencies."""
     if not temperature > 0:
         raise ValueError(f"`temperature` must be positive, but is {temperature}.")
+
+
+def _frequencies(bands: int, last: int, temperature: float, device: torch.device) -> Tensor:
+    # MPS has no float64; everywhere else the angles are exact to 65,536 cells and beyond.
+    return torch.logspace(
+        0,
+        (1 - bands) / last,
+        bands,
+        base=temperature,
+        dtype=widest_dtype(device),
+        device=device,
+    )

@@ -11,9 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
+from visionpe.encodings._crossed import add_crossed, crossed
+from visionpe.encodings._taps import lattice_axes
 from visionpe.encodings.base import PointEncoding, pad_tokens, require_batch, require_tokens
 from visionpe.encodings.precision import wide_dtype, widest_dtype
-from visionpe.encodings.sinusoid import require_temperature, sinusoid
+from visionpe.encodings.sinusoid import require_temperature, sinusoid, sinusoid_last
 from visionpe.encodings.sinusoidal_orders import band_counts, sinusoidal2d
 from visionpe.frame import Frame
 from visionpe.grids import line_positions, positions
@@ -52,14 +54,15 @@ def sinusoidal2d_code(
     if cells is None:  # each counts from 0: the waves of the longer serve both
         # A graph with open sizes must not ask which that is.
         longer = h + w if torch.compiler.is_compiling() else max(h, w)
-        line = torch.arange(longer, device=device)
-        waves = _waves(line, width, temperature, dtype)
-        rows, columns = _channels(waves[..., :h], waves[..., :w], width)
+        waves = _waves(torch.arange(longer, device=device), width, temperature, dtype)
+        rows, columns = waves[:, :h], waves[:, :w]
     else:
         exact = widest_dtype(device)
         y = line_positions(h, cells=cells[0], device=device, dtype=exact)
         x = line_positions(w, cells=cells[1], device=device, dtype=exact)
-        rows, columns = _by_axis(y, x, width, temperature, dtype)  # dy h, dx w
+        # One call for both axes: on small maps the number of calls is the cost.
+        rows, columns = _waves(torch.cat([y, x]), width, temperature, dtype).split([h, w], -1)
+    rows, columns = _channels(rows, columns, width, 0)  # dy h, dx w
     return torch.cat([rows[:, :, None].expand(-1, -1, w), columns[:, None].expand(-1, h, -1)])
 
 
@@ -99,7 +102,10 @@ class Sinusoidal2d(PointEncoding):
 
     @override
     def tokens(self, x: Float[Tensor, "b n c"], places: Places) -> Float[Tensor, "b n c"]:
-        return x + _code_of(x, x.shape[-1], places, self.temperature, self.cells)
+        if places.shape is None:
+            return x + _code_of(x, x.shape[-1], places, self.temperature, self.cells)
+        rows, columns = _lines_of(x, x.shape[-1], places, self.temperature, self.cells)
+        return add_crossed(x, rows, columns, places)
 
     @override
     def out_channels(self, in_channels: int) -> int:
@@ -179,62 +185,72 @@ def _code_of(
     places: Places,
     temperature: float,
     cells: tuple[int, int] | None,
-) -> Tensor:
-    """The code for the tokens `x`, `*b n d`, zeros for those without a place."""
-    require_tokens("x", x, places)
-    precise = wide_dtype(x, places.positions)
-    places = places.to(x.device, widest_dtype(x.device))
-    points = places.positions
-    if cells is not None:
-        count = torch.tensor(cells, device=x.device, dtype=points.dtype)
-        points = (places.coordinates() * count + (count - 1)) / 2
-    if places.shape is None:
-        code = sinusoidal2d(points.mT[..., None], width, temperature=temperature)[..., 0].mT
+) -> Float[Tensor, "*b n d"]:
+    """The code for the tokens `x`, zeros for those without a place."""
+    if places.shape is not None:
+        code = crossed(*_lines_of(x, width, places, temperature, cells))
     else:
-        lattice = points.unflatten(-2, places.shape)  # *b h w 2
-        down, along = lattice[..., 0, 0], lattice[..., 0, :, 1]
-        rows, columns = _by_axis(down, along, width, temperature, precise)
-        # Small, and read along the channels: *b h dy, *b w dx.
-        rows, columns = (part.movedim(0, -1).contiguous() for part in (rows, columns))
-        size = *lattice.shape[:-1], -1  # *b h w of any d
-        code = torch.cat(
-            [rows[..., :, None, :].expand(size), columns[..., None, :, :].expand(size)], -1
-        ).flatten(-3, -2)
-    # As `x` lies in memory: adding a transposed code takes several times as long.
-    return pad_tokens(code.to(x.dtype).contiguous(), places)
+        require_tokens("x", x, places)
+        points = _points(places.to(x.device, widest_dtype(x.device)), cells)
+        precise = wide_dtype(x, places.positions)
+        code = sinusoidal2d(points.mT[..., None], width, temperature=temperature)[..., 0].mT
+        # As `x` lies in memory: adding a transposed code takes several times as long.
+        code = code.to(precise).to(x.dtype).contiguous()
+    return pad_tokens(code, places)
 
 
-def _by_axis(
-    y: Float[Tensor, "*b h"],
-    x: Float[Tensor, "*b w"],
+def _lines_of(
+    x: Tensor,
     width: int,
+    places: Places,
     temperature: float,
-    dtype: torch.dtype,
-) -> tuple[Float[Tensor, "dy *b h"], Float[Tensor, "dx *b w"]]:
-    """The channels of `sinusoidal2d` that are a row's, and those that are a column's."""
-    # One call for both axes: on small maps the number of calls is the cost.
-    waves = _waves(torch.cat([y, x], -1), width, temperature, dtype)
-    rows, columns = waves.split([y.shape[-1], x.shape[-1]], -1)
-    return _channels(rows, columns, width)
+    cells: tuple[int, int] | None,
+) -> tuple[Float[Tensor, "*b h dy"], Float[Tensor, "*b w dx"]]:
+    """For tokens on a lattice, the channels of the code that are a row's, and a column's."""
+    require_tokens("x", x, places)
+    assert places.shape is not None
+    precise = wide_dtype(x, places.positions)
+    if cells is None:
+        y, along = lattice_axes(places.positions, places.shape)
+    else:
+        points = _points(places.to(x.device, widest_dtype(x.device)), cells)
+        y, along = lattice_axes(points, places.shape)
+    both = torch.cat([y, along], -1).to(x.device)
+    bands = band_counts(width)[0]
+    waves = sinusoid_last(both, 2 * bands, temperature=temperature, dtype=precise).to(x.dtype)
+    rows, columns = waves.split(list(places.shape), -2)
+    return _channels(rows, columns, width, -1)
+
+
+def _points(places: Places, cells: tuple[int, int] | None) -> Float[Tensor, "*b n 2"]:
+    """Positions in cells, of which the whole image has its own number, or so many."""
+    if cells is None:
+        return places.positions
+    coordinates = places.coordinates()
+    count = torch.tensor(cells, device=coordinates.device, dtype=coordinates.dtype)
+    return (coordinates * count + (count - 1)) / 2
 
 
 def _waves(
-    points: Float[Tensor, "*s"] | Int[Tensor, "*s"],
+    points: Float[Tensor, " n"] | Int[Tensor, " n"],
     width: int,
     temperature: float,
     dtype: torch.dtype,
-) -> Float[Tensor, "2 bands *s"]:
-    """All sines and cosines of positions on one axis."""
-    return sinusoid(points, 2 * band_counts(width)[0], temperature=temperature, dtype=dtype)
+) -> Float[Tensor, "channels n"]:
+    """All sines, then all cosines, of positions on one axis."""
+    waves = sinusoid(points, 2 * band_counts(width)[0], temperature=temperature, dtype=dtype)
+    return waves.flatten(0, 1)
 
 
 def _channels(
-    rows: Float[Tensor, "2 bands *b h"], columns: Float[Tensor, "2 bands *b w"], width: int
-) -> tuple[Float[Tensor, "dy *b h"], Float[Tensor, "dx *b w"]]:
-    """Of each axis' waves those that a code of this width has."""
+    rows: Tensor, columns: Tensor, width: int, dim: int
+) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """Of each axis' sines and cosines, along `dim`, those that a code of this width has."""
     sin_y, cos_y, sin_x, cos_x = band_counts(width)
-    of_y = rows.flatten(0, 1).narrow(0, 0, sin_y + cos_y)
-    return of_y, columns.narrow(1, 0, sin_x).flatten(0, 1).narrow(0, 0, sin_x + cos_x)
+    if sin_y == cos_x:  # all
+        return rows, columns
+    parts = [columns.narrow(dim, 0, sin_x), columns.narrow(dim, sin_y, cos_x)]
+    return rows.narrow(dim, 0, sin_y + cos_y), torch.cat(parts, dim)
 
 
 def _require_options(temperature: float, cells: tuple[int, int] | None) -> None:
