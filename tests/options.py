@@ -161,7 +161,9 @@ OPTIONS: dict[type[nn.Module], Options] = {
     ),
     visionpe.RotarySimplex: Options({}, _TURNS),
     visionpe.RotarySpiral: Options({}, {**_TURNS, "directions": 4}),
-    visionpe.LieRE: Options({"heads": 2, "head_dim": 16}, {"block": 4, "init": "uniform"}),
+    visionpe.LieRE: Options(
+        {"heads": 2, "head_dim": 16}, {"block": 4, "init": "uniform", "unit": (3, 5)}
+    ),
     visionpe.LearnedConstant: Options({}, {"channels": 3, "h": 5, "w": 6, "init": "randn"}),
     visionpe.FourierInput: Options(
         {},

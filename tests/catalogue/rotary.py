@@ -152,6 +152,7 @@ RECORDS = [
         samples=(
             Sample(lambda: LieRE(2, 16)),
             Sample(lambda: LieRE(3, 6, block=3, init="uniform"), heads=3, head_dim=6),
+            Sample(lambda: LieRE(2, 16, block=4, unit=(5, 7))),
         ),
         laws=(
             "test_liere.py::test_rotations_are_rotations",

@@ -202,8 +202,35 @@ def test_columns_and_rows_are_not_interchangeable() -> None:
     assert (turned(encoding, x, column) - turned(encoding, x, row)).abs().max() > 0.1
 
 
+def test_with_a_unit_cells_side_by_side_turn_alike_in_images_of_every_size() -> None:
+    whole = random_liere()
+    cells = LieRE(2, 8, block=4, unit=(3, 5)).double()
+    cells.load_state_dict(whole.state_dict())
+    small, large = Places.of(3, 5), Places.of(7, 11)
+    x = torch.randn(1, 2, 77, 8).double()
+    few = x[:, :, :15]
+    # in images of that many cells, as without it
+    torch.testing.assert_close(
+        turned(cells, few, small), turned(whole, few, small), rtol=1e-12, atol=1e-12
+    )
+    # larger ones begin alike, and go on
+    first = (torch.arange(3)[:, None] * 11 + torch.arange(5)).flatten()
+    wanted = turned(cells, few, small)
+    there = x.clone()
+    there[:, :, first] = few
+    torch.testing.assert_close(turned(cells, there, large)[:, :, first], wanted, rtol=0, atol=1e-12)
+    assert (turned(whole, there, large)[:, :, first] - wanted).abs().max() > 0.1
+    i, j = divmod(76, 11)
+    at = torch.tensor([[(i + 0.5) / 3, (j + 0.5) / 5]], dtype=torch.float64)
+    generators = skew_symmetric(cells.upper.detach(), 4)
+    rotation = liere_rotations(at, generators)[:, 0]  # heads blocks s s
+    last = torch.einsum("hks,hkts->hkt", there[0, :, 76].unflatten(-1, (2, 4)), rotation)
+    got = turned(cells, there, large)[0, :, 76]
+    torch.testing.assert_close(got, last.flatten(-2), rtol=0, atol=1e-10)
+
+
 def test_its_repr_is_the_call_that_makes_it() -> None:
-    for module in (LieRE(2, 8), LieRE(1, 6, block=3, init="uniform")):
+    for module in (LieRE(2, 8, unit=(3, 5)), LieRE(1, 6, block=3, init="uniform")):
         assert repr(eval(repr(module))) == repr(module)  # noqa: S307 - our own text
 
 
@@ -216,6 +243,7 @@ def test_its_repr_is_the_call_that_makes_it() -> None:
             {"block": 5},
             "`head_dim` (the width of a head) must be a multiple of `block`, 5, but is 8.",
         ),
+        ({"unit": (3, 0)}, "`unit` must be at least 1 cell an axis, but is (3, 0)."),
         ({"init": "one"}, '`init` must be "zero" or "uniform", but is "one".'),
     ],
 )

@@ -116,7 +116,7 @@ def test_a_list_is_several_and_nothing_is_none() -> None:
             {"class_path": "LieRE", "init_args": {"blok": 3}},
             ValueError,
             "`encodings`: LieRE has no argument 'blok'. Did you mean 'block'? It has heads, "
-            "head_dim, block, init.",
+            "head_dim, block, init, unit.",
         ),
         (
             {"class_path": "LieRE", "init_args": {"block": "wide"}},

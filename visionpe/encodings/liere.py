@@ -3,8 +3,8 @@
 The rotation at a place is `exp(y A_y + x A_x)`, `A` learned skew-symmetric matrices of `block`
 channels a side. Blocks of 2 are RoPE-Mixed; from 3 on the matrices need not commute, and then a
 product of query and key depends on both places, not on their difference alone. The
-image counts as [0, 1] from edge to edge at every resolution; the released code counts from the
-first cell's centre to the last's, and larger images beyond 1.
+image counts as [0, 1] from edge to edge, at every size or, with `unit`, at that of training; the
+released code does the latter, from the first cell's centre to the last's.
 """
 
 from collections.abc import Callable
@@ -69,14 +69,17 @@ class LieRE(AttentionEncoding):
         head_dim: width of a head, a multiple of `block`.
         block: side of the rotations: 8 and 64 are the paper's LieRE_8 and LieRE_64.
         init: "zero" starts as the identity; "uniform" as in the paper, entries in [0, 2 pi).
+        unit: `(rows, columns)` of cells that count as 1, at best those of the images in training:
+            larger images then reach beyond 1, and two cells side by side turn alike in all, as in
+            the paper's tests at other sizes. By default the whole image counts as 1 at every size.
 
     Attributes:
         upper: `2 heads blocks entries`; the generators' entries above the diagonal, for y and x.
             They stay in float32 or better when the model is cast to half precision.
 
     Raises:
-        ValueError: if `head_dim` is no multiple of `block`, `block` is below 2, `heads` below 1, or
-            `init` unknown.
+        ValueError: if `head_dim` is no multiple of `block`, `block` is below 2, `heads` or one of
+            `unit` below 1, or `init` unknown.
 
     >>> q = torch.randn(1, 2, 6, 8)
     >>> places = Places.of(2, 3)
@@ -87,7 +90,15 @@ class LieRE(AttentionEncoding):
     heads: int
     head_dim: int
 
-    def __init__(self, heads: int, head_dim: int, *, block: int = 8, init: Init = "zero") -> None:
+    def __init__(
+        self,
+        heads: int,
+        head_dim: int,
+        *,
+        block: int = 8,
+        init: Init = "zero",
+        unit: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         if heads < 1:
             raise ValueError(f"`heads` must be at least 1, but is {heads}.")
@@ -100,10 +111,13 @@ class LieRE(AttentionEncoding):
             )
         if init not in ("zero", "uniform"):
             raise ValueError(f'`init` must be "zero" or "uniform", but is "{init}".')
+        if unit is not None and min(unit) < 1:
+            raise ValueError(f"`unit` must be at least 1 cell an axis, but is {tuple(unit)}.")
         self.heads = heads
         self.head_dim = head_dim
         self.block = block
         self.init: Init = init
+        self.unit = unit
         entries = block * (block - 1) // 2
         self.upper = nn.Parameter(
             torch.empty(2, heads, head_dim // block, entries, dtype=torch.float32)
@@ -128,11 +142,19 @@ class LieRE(AttentionEncoding):
         with exactly(q.device):
             precise = torch.promote_types(q.dtype, self.upper.dtype)
             generators = skew_symmetric(self.upper.to(precise), self.block)
-            rotations = _rotations(_unit(places, q), generators)
+            rotations = _rotations(self._points(places, q), generators)
             turned = _turn(q, rotations, places)
             if key_places is not places:
-                rotations = _rotations(_unit(key_places, q), generators)
+                rotations = _rotations(self._points(key_places, q), generators)
             return turned, _turn(k, rotations, key_places)
+
+    def _points(self, places: Places, x: Tensor) -> Float[Tensor, "*b n 2"]:
+        """The places of tokens, in images or in units."""
+        exact = exact_places(places, x)
+        if self.unit is None:
+            return (exact.coordinates() + 1) / 2
+        unit = torch.tensor(self.unit, device=x.device, dtype=exact.positions.dtype)
+        return (exact.positions + 0.5) / unit  # edges on edges
 
     @override
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LieRE":
@@ -140,7 +162,10 @@ class LieRE(AttentionEncoding):
         return self
 
     def __repr__(self) -> str:
-        return f"LieRE({self.heads}, {self.head_dim}, block={self.block}, init={self.init!r})"
+        return (
+            f"LieRE({self.heads}, {self.head_dim}, block={self.block}, init={self.init!r}, "
+            f"unit={self.unit})"
+        )
 
 
 def _rotations(
@@ -154,11 +179,6 @@ def _rotations(
     rotations = liere_rotations(distinct, generators).index_select(1, index.flatten())
     each: Tensor = rotations.unflatten(1, points.shape[:-1]).movedim(1, 0)
     return each
-
-
-def _unit(places: Places, x: Tensor) -> Tensor:
-    """The places of tokens in [0, 1] over the image."""
-    return (exact_places(places, x).coordinates() + 1) / 2
 
 
 def _turn(x: Tensor, rotations: Tensor, places: Places) -> Tensor:
