@@ -25,7 +25,7 @@ def test_every_encoding_of_y_arrow_learns_and_runs_on_the_canvas_of_each_test() 
     sweep = read(path)
     every = list(sweep.cells(path.parent))
     cells = [cell for cell in every if cell.labels["seed"] == every[0].labels["seed"]]
-    assert len(cells) == 15
+    assert len(cells) == 16
     for cell in cells:
         data = cell.config["data"]["init_args"]
         pixels = 9 * data["cell"]
