@@ -6,9 +6,9 @@ Ratios of medians, all sides interleaved in one process, each round in a new ord
 quartiles of the ratios within a round; before that, every side's result and gradients are found to
 be the same. `forward` is without gradients; `train` is forward and backward to all that is learned
 and, where the encoding acts on queries and keys, to those. visionpe makes its codes, angles and
-indices anew at each call, other libraries where their name says no "cached"; timm, torchvision and
-`n x m x d` keep their indices of pairs. A target is the largest ratio wanted; a ratio above it is
-"level" if the target lies above the lower quartile, else missed.
+indices anew at each call unless it is "folded", other libraries unless they are "cached"; timm,
+torchvision and `n x m x d` keep their indices of pairs. A target is the largest ratio wanted; a
+ratio above it is "level" if the target lies above the lower quartile, else missed.
 
 The script starts itself again with glibc's thresholds raised: by default malloc gives blocks of
 more than 32 MB back at once, and the page faults of getting them anew, a cost of the allocator and

@@ -109,8 +109,9 @@ def sinusoids(n: int, b: int) -> Iterator[Case]:
 
     def added(once: bool = False) -> dict[str, Side]:
         x, places = torch.randn(b, n * n, WIDTH), Places.of(n, n)
-        ours, folded, encoding = Sinusoidal2d(), Sinusoidal2d(), PositionalEncoding2D(WIDTH)
-        fold(Stem(folded).eval(), (n, n))
+        ours, encoding = Sinusoidal2d(), PositionalEncoding2D(WIDTH)
+        if once:
+            fold(Stem(ours).eval(), (n, n))
         order = torch.arange(WIDTH).unflatten(0, (2, WIDTH // 4, 2)).mT.flatten()
 
         def timm() -> Tensor:
@@ -125,14 +126,10 @@ def sinusoids(n: int, b: int) -> Iterator[Case]:
         def in_blocks(out: Tensor) -> Tensor:
             return x + (out - x).index_select(-1, order)
 
-        sides = {
-            "visionpe": Side(lambda: (folded if once else ours).tokens(x, places)),
-            "timm": Side(timm),
-            "positional-encodings, cached": Side(cached, view=in_blocks),
-        }
-        if once:
-            del sides["timm"]
-        return sides
+        sides = {"visionpe": Side(lambda: ours.tokens(x, places))}
+        if not once:
+            sides["timm"] = Side(timm)
+        return {**sides, "positional-encodings, cached": Side(cached, view=in_blocks)}
 
     # A code that is made once against one that is; anew against anew.
     yield Case("Sinusoidal2d on tokens", f"{b}x{size}", added, {"timm": 1.0}, ("forward",))

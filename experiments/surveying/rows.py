@@ -63,13 +63,13 @@ def _in_larger_windows(
 ) -> dict[str, Result]:
     """What attention takes of a giant whose windows, at the size it was made for, held one token.
 
-    There its softmax runs over nothing, and is no attention; in larger images it is.
+    There it has no pairs, and is no attention; in larger images it is.
     """
     alone = [
         kind
         for kind, result in results.items()
         if kind in KINDS and KINDS[kind].has is pairs and result["outcome"] == "nothing there"
-        if "softmax" in result["reason"]
+        if result["reason"] != "no attention"
     ]
     larger = at(subject, SMALL[0], told=True) if alone and made.size in SMALLEST else None
     if larger is None:

@@ -190,12 +190,10 @@ def _code_of(
     if places.shape is not None:
         code = crossed(*_lines_of(x, width, places, temperature, cells))
     else:
-        require_tokens("x", x, places)
-        points = _points(places.to(x.device, widest_dtype(x.device)), cells)
-        precise = wide_dtype(x, places.positions)
+        points = _points(x, places, cells)
         code = sinusoidal2d(points.mT[..., None], width, temperature=temperature)[..., 0].mT
         # As `x` lies in memory: adding a transposed code takes several times as long.
-        code = code.to(precise).to(x.dtype).contiguous()
+        code = code.to(x.dtype).contiguous()
     return pad_tokens(code, places)
 
 
@@ -207,28 +205,22 @@ def _lines_of(
     cells: tuple[int, int] | None,
 ) -> tuple[Float[Tensor, "*b h dy"], Float[Tensor, "*b w dx"]]:
     """For tokens on a lattice, the channels of the code that are a row's, and a column's."""
-    require_tokens("x", x, places)
     assert places.shape is not None
-    precise = wide_dtype(x, places.positions)
-    if cells is None:
-        y, along = lattice_axes(places.positions, places.shape)
-    else:
-        points = _points(places.to(x.device, widest_dtype(x.device)), cells)
-        y, along = lattice_axes(points, places.shape)
-    both = torch.cat([y, along], -1).to(x.device)
+    lines = torch.cat(lattice_axes(_points(x, places, cells), places.shape), -1)
     bands = band_counts(width)[0]
-    waves = sinusoid_last(both, 2 * bands, temperature=temperature, dtype=precise).to(x.dtype)
+    waves = sinusoid_last(lines, 2 * bands, temperature=temperature, dtype=x.dtype)
     rows, columns = waves.split(list(places.shape), -2)
     return _channels(rows, columns, width, -1)
 
 
-def _points(places: Places, cells: tuple[int, int] | None) -> Float[Tensor, "*b n 2"]:
+def _points(x: Tensor, places: Places, cells: tuple[int, int] | None) -> Float[Tensor, "*b n 2"]:
     """Positions in cells, of which the whole image has its own number, or so many."""
+    require_tokens("x", x, places)
+    places = places.to(x.device, widest_dtype(x.device))
     if cells is None:
         return places.positions
-    coordinates = places.coordinates()
-    count = torch.tensor(cells, device=coordinates.device, dtype=coordinates.dtype)
-    return (coordinates * count + (count - 1)) / 2
+    count = torch.tensor(cells, device=x.device, dtype=places.positions.dtype)
+    return (places.coordinates() * count + (count - 1)) / 2
 
 
 def _waves(
