@@ -1,28 +1,33 @@
-"""Position encodings compared: a table of a finished sweep, with seeds, intervals and cost.
+"""Position encodings compared: a table of a sweep's runs, with seeds, intervals and cost.
 
     visionpe sweep configs/sweeps/y_arrow.yaml
     python -m benchmarks.sweep configs/sweeps/y_arrow.yaml
     python experiments/pe_comparison.py runs/y_arrow
 
-writes `experiments/results/NAME.csv` (a line a run) and `NAME.md` (a line an encoding). The second
-command measures what a training step costs; without it those columns are left out.
+writes `experiments/results/NAME.csv` (a line a run) and `NAME.md` (a line an encoding). Lines of
+runs that the sweep's folder lacks are kept, so that a sweep may be run in parts. The second command
+measures what a training step costs; without it those columns are left out.
 """
 
 import argparse
 import csv
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+import yaml
 
 import visionpe
 from visionpe.report import read_sweep
 from visionpe.report.statistics import interval
-from visionpe.report.sweep import Group, Runs, numbers
+from visionpe.report.sweep import Runs, numbers
+
+Line = dict[str, str]  # of a run: a row of the CSV file
 
 _RESULTS = Path(__file__).parent / "results"
 _COSTS = Path(__file__).parent.parent / "benchmarks" / "results"
+_TESTED = ": test/acc1"
 
 
 def main() -> None:
@@ -30,51 +35,79 @@ def main() -> None:
     parser.add_argument("sweep", help="the folder of a sweep: runs/NAME")
     words = parser.parse_args()
     runs = read_sweep(words.sweep)
-    metrics = tested(runs)
     stem = _RESULTS / runs.name
+    found = merged(kept(stem.with_suffix(".csv")), list(lines(runs)), order(runs))
     with stem.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(lines(runs, metrics))
-    text = "\n".join([*table(runs, metrics), "", foot(runs), ""])
+        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+    text = "\n".join([*table(found, costs(runs.name)), "", foot(runs), ""])
     stem.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)
 
 
-def tested(runs: Runs) -> list[str]:
-    """The accuracies of the sweep's tests."""
-    done = next(run for group in runs.groups for run in group.runs)
-    return [name for name in numbers(done) if name.endswith(": test/acc1")]
+def kept(file: Path) -> list[Line]:
+    """The lines of runs that were written before."""
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
 
 
-def lines(runs: Runs, metrics: list[str]) -> Iterator[tuple[str, ...]]:
-    """A line a run."""
-    yield "encoding", "seed", "parameters", "cpu_seconds", *metrics
+def lines(runs: Runs) -> Iterator[Line]:
+    """A line a run that is done: its labels, cost, and the accuracies of its tests."""
     for group in runs.groups:
         for seed, run in zip(group.seeds, group.runs, strict=True):
-            found = (f"{numbers(run)[metric]:.4f}" for metric in metrics)
-            yield group.name, seed, f"{run['parameters']}", f"{run['cpu_seconds']:.0f}", *found
+            scores = {k: f"{v:.4f}" for k, v in numbers(run).items() if k.endswith(_TESTED)}
+            yield {
+                "encoding": group.name,
+                "seed": seed,
+                "parameters": f"{run['parameters']}",
+                "cpu_seconds": f"{run['cpu_seconds']:.0f}",
+                **scores,
+            }
 
 
-def table(runs: Runs, metrics: list[str]) -> Iterator[str]:
+def merged(old: Sequence[Line], new: Sequence[Line], names: Sequence[str]) -> list[Line]:
+    """All runs, a new one in place of its old one; encodings as in `names`, then seeds."""
+    runs = {(line["encoding"], line["seed"]): line for line in [*old, *new]}
+    places = {name: place for place, name in enumerate(names)}
+    return sorted(
+        runs.values(),
+        key=lambda line: (
+            places.get(line["encoding"], len(places)),
+            line["encoding"],
+            int(line["seed"]),
+        ),
+    )
+
+
+def order(runs: Runs) -> list[str]:
+    """The encodings as the sweep file has them."""
+    return list(yaml.safe_load(runs.text)["axes"]["encoding"])
+
+
+def table(runs: Sequence[Line], cost: dict[str, tuple[str, str]]) -> Iterator[str]:
     """A line an encoding: mean and 95 % interval of each test, parameters, cost."""
+    metrics = [name for name in runs[0] if name.endswith(_TESTED)]
     names = [metric.partition(":")[0] for metric in metrics]
     heads = ["encoding", "n", *(f"{name}, %" for name in names), "parameters", "CPU s a run"]
-    cost = costs(runs)
     heads += ["time", "memory"] if cost else []
     yield f"| {' | '.join(heads)} |"
     yield f"|{'---|' * len(heads)}"
-    for group in runs.groups:
-        if group.runs:
-            cells = [cell(group, metric) for metric in metrics]
-            seconds = interval([float(run["cpu_seconds"]) for run in group.runs]).mean
-            parameters = f"{int(group.runs[0]['parameters']):,}"
-            row = [group.name, str(len(group.runs)), *cells, parameters, f"{seconds:.0f}"]
-            row += cost.get(group.name, ("-", "-")) if cost else ()
-            yield f"| {' | '.join(row)} |"
+    for encoding in dict.fromkeys(line["encoding"] for line in runs):
+        group = [line for line in runs if line["encoding"] == encoding]
+        cells = [cell([float(line[metric]) for line in group]) for metric in metrics]
+        seconds = interval([float(line["cpu_seconds"]) for line in group]).mean
+        parameters = f"{int(group[0]['parameters']):,}"
+        row = [encoding, str(len(group)), *cells, parameters, f"{seconds:.0f}"]
+        row += cost.get(encoding, ("-", "-")) if cost else ()
+        yield f"| {' | '.join(row)} |"
 
 
-def costs(runs: Runs) -> dict[str, tuple[str, str]]:
+def costs(name: str) -> dict[str, tuple[str, str]]:
     """Time and memory of a training step, against the first encoding's."""
-    file = _COSTS / f"sweep_{runs.name}.csv"
+    file = _COSTS / f"sweep_{name}.csv"
     if not file.is_file():
         return {}
     with file.open(encoding="utf-8") as opened:
@@ -85,15 +118,10 @@ def costs(runs: Runs) -> dict[str, tuple[str, str]]:
     }
 
 
-def cell(group: Group, metric: str) -> str:
+def cell(values: Sequence[float]) -> str:
     """Mean and interval in per cent, or the one value."""
-    score = group.score(metric)
-    if score is None:
-        return "-"
-    mean, low, high = (100 * value for value in score[:3])
-    return (
-        f"{mean:.1f}" if score.n == 1 else f"{mean:.1f} ({max(low, 0):.1f} to {min(high, 100):.1f})"
-    )
+    mean, low, high, n = interval([100 * value for value in values])
+    return f"{mean:.1f}" if n == 1 else f"{mean:.1f} ({max(low, 0):.1f} to {min(high, 100):.1f})"
 
 
 def foot(runs: Runs) -> str:
