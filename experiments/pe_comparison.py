@@ -37,11 +37,13 @@ def main() -> None:
     runs = read_sweep(words.sweep)
     stem = _RESULTS / runs.name
     found = merged(kept(stem.with_suffix(".csv")), list(lines(runs)), order(runs))
-    with stem.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
+    text = "\n".join([*table(found, costs(runs.name)), "", foot(runs), ""])
+    fresh = stem.with_suffix(".csv.new")  # an end in the middle leaves the old lines
+    with fresh.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(found)
-    text = "\n".join([*table(found, costs(runs.name)), "", foot(runs), ""])
+    fresh.replace(stem.with_suffix(".csv"))
     stem.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)
 
@@ -69,7 +71,16 @@ def lines(runs: Runs) -> Iterator[Line]:
 
 
 def merged(old: Sequence[Line], new: Sequence[Line], names: Sequence[str]) -> list[Line]:
-    """All runs, a new one in place of its old one; encodings as in `names`, then seeds."""
+    """All runs, a new one in place of its old one; encodings as in `names`, then seeds.
+
+    Raises:
+        ValueError: if old and new runs were tested differently.
+    """
+    if old and new and list(old[0]) != list(new[0]):
+        raise ValueError(
+            f"The runs must have the tests of the lines kept, {list(old[0])}, but have "
+            f"{list(new[0])}. Move the old file away, or run the sweep with its tests."
+        )
     runs = {(line["encoding"], line["seed"]): line for line in [*old, *new]}
     places = {name: place for place, name in enumerate(names)}
     return sorted(

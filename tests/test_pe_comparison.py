@@ -1,5 +1,9 @@
 """The tables of encodings compared, from sweeps run in parts."""
 
+import re
+
+import pytest
+
 from experiments.pe_comparison import Line, cell, merged, table
 
 
@@ -19,6 +23,18 @@ def test_merged__parts_of_a_sweep__keep_the_old_runs_and_take_the_new_ones() -> 
     found = merged(old, new, ["none", "Shaw"])
     assert found == [new[0], old[1], new[1], old[2]]
     assert merged(old, [], ["none", "Shaw"]) == [old[1], old[0], old[2]]
+
+
+def test_merged__runs_that_were_tested_differently__are_refused() -> None:
+    other = {**line("none", 1, "0.5"), "2x: test/acc1": "0.5"}
+    says = (
+        "The runs must have the tests of the lines kept, ['encoding', 'seed', 'parameters', "
+        "'cpu_seconds', '1x: test/acc1'], but have ['encoding', 'seed', 'parameters', "
+        "'cpu_seconds', '1x: test/acc1', '2x: test/acc1']. Move the old file away, or run the "
+        "sweep with its tests."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(says)}$"):
+        merged([line("none", 0, "0.5")], [other], ["none"])
 
 
 def test_table__several_seeds__gives_mean_interval_and_cost() -> None:
