@@ -165,6 +165,5 @@ RECORDS = [
             "test_liere.py::test_turns_do_not_add_up_in_general",
         ),
         oracles=("test_liere.py::test_it_is_the_papers_formula_one_token_at_a_time",),
-        no_onnx="ONNX has no matrix exponential",
     ),
 ]

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Literal, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from typing_extensions import override
 
+from visionpe.encodings._skew_exp import skew_exp
 from visionpe.encodings.attention import AttentionEncoding, placed
 from visionpe.encodings.precision import exactly, kept_precise
 from visionpe.encodings.rotary_waves import exact_places
@@ -53,8 +54,7 @@ def liere_rotations(
     """
     at = points.to(generators.dtype)[..., None, :, :, None, None, None]  # *b 1 n 2 1 1 1
     y, x = generators[:, :, None]  # heads 1 blocks s s
-    rotations: Tensor = torch.linalg.matrix_exp(at[..., 0, :, :, :] * y + at[..., 1, :, :, :] * x)
-    return rotations
+    return skew_exp(at[..., 0, :, :, :] * y + at[..., 1, :, :, :] * x)
 
 
 @final
@@ -62,7 +62,8 @@ class LieRE(AttentionEncoding):
     """Turns blocks of channels of queries and keys by learned rotations of any plane.
 
     Costs a matrix exponential for each token, head and block, and keeps their rotations for the
-    backward pass; samples share those of places that they have in common.
+    backward pass; samples share those of places that they have in common. They are products of
+    matrices in float32 or better: `torch.set_float32_matmul_precision` moves them on a GPU.
 
     Args:
         heads: number of heads.
@@ -175,10 +176,23 @@ def _rotations(
     seen = not (points.is_meta or points.requires_grad or torch.compiler.is_compiling())
     if points.dim() == 2 or not seen:
         return liere_rotations(points, generators)
-    distinct, index = torch.unique(points.flatten(0, -2), dim=0, return_inverse=True)
-    rotations = liere_rotations(distinct, generators).index_select(1, index.flatten())
+    distinct, index = _distinct(points.flatten(0, -2))
+    rotations = liere_rotations(distinct, generators).index_select(1, index)
     each: Tensor = rotations.unflatten(1, points.shape[:-1]).movedim(1, 0)
     return each
+
+
+def _distinct(points: Float[Tensor, "n 2"]) -> tuple[Float[Tensor, "m 2"], Int64[Tensor, " n"]]:
+    """The different ones among the points, and which of them each is.
+
+    >>> _distinct(torch.tensor([[1.0, 2.0], [1.0, 0.0], [1.0, 2.0]]))[1].tolist()
+    [1, 0, 1]
+    """
+    # By axes: `torch.unique` of pairs compares them one by one, and takes twenty times as long.
+    (ys, y), (xs, x) = (torch.unique(axis, return_inverse=True) for axis in points.unbind(-1))
+    pairs, index = torch.unique(y * len(xs) + x, return_inverse=True)
+    width = max(len(xs), 1)
+    return torch.stack([ys[pairs // width], xs[pairs % width]], -1), index
 
 
 def _turn(x: Tensor, rotations: Tensor, places: Places) -> Tensor:
