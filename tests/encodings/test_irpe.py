@@ -100,6 +100,11 @@ def test_the_bias_is_the_papers_table(buckets: Buckets, heads: int | None) -> No
     q, k, _ = qkv(15, 8)
     for keys in (key_places, key_places._replace(shape=None)):
         assert torch.equal(module.bias(q, k, places, keys, 0.5), wanted[None])
+    wanted = vectors(module.table, buckets, places, places).expand(3, 15, 15)
+    q, k, _ = qkv(15, 18)
+    unplaced = places._replace(prefix=2, suffix=1)
+    bias = module.bias(q, k, places, unplaced, 0.5)
+    assert torch.equal(bias, torch.nn.functional.pad(wanted[None], (2, 1)))
 
 
 @settings(deadline=None, max_examples=20, derandomize=True)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers.pos_embed_rel import RelPosBias, gen_relative_position_index
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from visionpe import Frame, Places, RelativeBias, attend, relative_bias, relative_index
@@ -100,6 +101,52 @@ def test_it_is_the_formula_for_any_sizes(
                     continue
             wanted[:, i, j] = layer.table[:, entry].detach()
     assert torch.equal(bias[0], wanted)
+
+
+@given(
+    h=st.integers(1, 9),
+    w=st.integers(1, 9),
+    more=st.tuples(*[st.integers(0, 3)] * 2),
+    ends=st.tuples(*[st.integers(0, 2)] * 4),
+    prefix_bias=st.booleans(),
+)
+@settings(deadline=None, max_examples=40, derandomize=True)
+def test_a_lattice_with_itself_has_the_bias_and_gradient_of_any_two_alike(
+    h: int, w: int, more: tuple[int, int], ends: tuple[int, ...], prefix_bias: bool
+) -> None:
+    window = (h + more[0], w + more[1])
+    layer = RelativeBias(3, window, prefix_bias=prefix_bias, std=1.0).double()
+    q = Places.of(h, w, prefix=ends[0], suffix=ends[1])
+    k = q._replace(prefix=ends[2], suffix=ends[3])
+    by_copies = relative_bias(layer.table, q, k, window)
+    by_index = relative_bias(layer.table, q, k._replace(positions=q.positions.clone()), window)
+    assert torch.equal(by_copies, by_index)
+    weights = torch.randn_like(by_index)
+    one, two = (
+        torch.autograd.grad((bias * weights).sum(), layer.table)[0]
+        for bias in (by_copies, by_index)
+    )
+    torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)
+
+
+def test_pairs_of_a_lattice_take_no_index() -> None:
+    largest = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            nonlocal largest
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, Tensor) and not out.is_floating_point():
+                largest = max(largest, out.numel())
+            return out
+
+    layer, places = RelativeBias(1, (20, 21), std=1.0), Places.of(20, 21)
+    with Watch():  # type: ignore[no-untyped-call]
+        bias_of(layer, places)
+    assert largest < 420 * 42  # of the index: 420 * 420
+    with Watch():  # type: ignore[no-untyped-call]
+        bias_of(layer, places, Places.of(20, 21))
+    assert largest >= 420 * 420
 
 
 def test_it_starts_as_plain_attention() -> None:

@@ -46,6 +46,12 @@ def axis_offsets(
     return tuple(q[..., :, None, axis] - k[..., None, :, axis] for axis in (0, 1))  # type: ignore[return-value]
 
 
+def own_lattice(places: Places, key_places: Places) -> tuple[int, int] | None:
+    """`(h, w)` if queries and keys are the cells of one lattice; None in a graph of open sizes."""
+    same = places.positions is key_places.positions
+    return places.shape if same and not torch.compiler.is_compiling() else None
+
+
 def look_up(table: Float[Tensor, "heads t"], index: Int[Tensor, "*s"]) -> Float[Tensor, "heads *s"]:
     """`table[:, index]`, by `index_select`: advanced indexing has a far slower backward pass."""
     return table.index_select(1, index.flatten()).reshape(table.shape[0], *index.shape)

@@ -20,7 +20,6 @@ from typing_extensions import override
 from visionpe.encodings._offsets import (
     distinct_samples,
     heads_second,
-    look_up,
     require_positive,
     require_std,
     require_window,
@@ -28,7 +27,7 @@ from visionpe.encodings._offsets import (
 )
 from visionpe.encodings.attention import AttentionEncoding, pad_logits
 from visionpe.encodings.precision import exactly, wide_dtype
-from visionpe.encodings.relative import relative_index
+from visionpe.encodings.relative import lattice_bias
 from visionpe.places import Places
 
 _UNITS = 16  # hidden units at a time, for pairs: never all of them for all pairs
@@ -186,9 +185,7 @@ class LogCPB(AttentionEncoding):
                 h, w = places.shape
                 offset = _lattice_offsets(places, h, w).to(precise)
                 table = log_cpb(offset, weight, shift, out, self.window, baseline=self.baseline)
-                lattice = Places.of(h, w, device=q.device)
-                index = relative_index(lattice, lattice, (h, w))
-                bias = look_up(table.to(q.dtype), index)[None]
+                bias = lattice_bias(table.to(q.dtype), h, w)[None]
                 return pad_logits(bias, places, key_places)
             q_at, k_at = places.positions.to(precise), key_places.positions.to(precise)
             q_at, k_at, sample = distinct_samples(q_at, k_at)

@@ -15,6 +15,7 @@ from visionpe.encodings._offsets import (
     heads_second,
     look_up,
     misfits,
+    own_lattice,
     require_fit,
     require_positive,
     require_std,
@@ -22,7 +23,7 @@ from visionpe.encodings._offsets import (
     start,
     whole_steps,
 )
-from visionpe.encodings.attention import AttentionEncoding
+from visionpe.encodings.attention import AttentionEncoding, pad_logits
 from visionpe.places import Places
 
 _RESIZE = "Resize the table: resize_relative_bias(table, {old}, {new})."
@@ -60,8 +61,8 @@ def relative_bias(
 ) -> Float[Tensor, "#b heads n m"]:
     """The bias of every query and key, read from a table of offsets.
 
-    Takes `8 n m` bytes for the index and `heads n m` numbers for the bias, once for all samples
-    that share their places.
+    Takes `heads n m` numbers for the bias, once for all samples that share their places, and, but
+    for the pairs of one lattice outside of a graph, `8 n m` bytes for their index.
 
     Args:
         table: one row a head of `(2h - 1) * (2w - 1)` numbers, row by row of offsets; behind them
@@ -77,13 +78,22 @@ def relative_bias(
     tensor([[[[2., 1.],
               [3., 2.]]]])
     """
-    index = relative_index(places, key_places, window)
+    require_window(window)
+    require_fit(window, places, key_places, _RESIZE)
     offsets = (2 * window[0] - 1) * (2 * window[1] - 1)
     if table.shape[1] not in (offsets, offsets + 3):
         raise ValueError(
             f"`table` must hold {offsets} numbers a head for window {tuple(window)}, or "
             f"{offsets + 3} with those of tokens without a place, but holds {table.shape[1]}."
         )
+    lattice = own_lattice(places, key_places)
+    if lattice is not None:
+        (h, w), (rows, columns) = window, lattice
+        near = table[:, :offsets].unflatten(1, (2 * h - 1, 2 * w - 1))
+        near = near[:, h - rows : h + rows - 1, w - columns : w + columns - 1]
+        bias = lattice_bias(near.flatten(1), rows, columns)
+        return _beside(bias, table[:, offsets:], places, key_places)[None]
+    index = relative_index(places, key_places, window)
     if places.prefix or places.suffix or key_places.prefix or key_places.suffix:
         if table.shape[1] == offsets:
             table = F.pad(table, (0, 1))
@@ -102,6 +112,46 @@ def relative_bias(
             -2,
         )
     return heads_second(look_up(table, index))
+
+
+def lattice_bias(table: Float[Tensor, "heads t"], h: int, w: int) -> Float[Tensor, "heads n n"]:
+    """The bias of every pair of cells of an `h x w` lattice, from one number for each offset.
+
+    Copies alone, without an index of all pairs: what the keys get from a row of queries is a piece
+    of a small table. Looking the pairs up takes two to four times as long.
+
+    >>> lattice_bias(torch.tensor([[1.0, 2.0, 3.0]]), 1, 2).tolist()
+    [[[2.0, 1.0], [3.0, 2.0]]]
+    """
+    if torch.compiler.is_compiling():  # the sizes may be open
+        lattice = Places.of(h, w, device=table.device)
+        return look_up(table, relative_index(lattice, lattice, (h, w)))
+    # Offsets, query minus key, fall as keys go on: so the table is turned.
+    offsets = table.unflatten(1, (2 * h - 1, 2 * w - 1)).flip(1, 2)
+    rows = torch.stack([offsets.narrow(2, w - 1 - x, w) for x in range(w)], 1)  # heads w 2h-1 w
+    bias = torch.stack([rows.narrow(2, h - 1 - y, h) for y in range(h)], 1)  # heads h w h w
+    return bias.view(-1, h * w, h * w)
+
+
+def _beside(
+    bias: Float[Tensor, "heads n m"],
+    numbers: Float[Tensor, "heads k"],
+    places: Places,
+    key_places: Places,
+) -> Float[Tensor, "heads t s"]:
+    """The bias of placed tokens, and that of the others round it: BEiT's three numbers, or zero."""
+    ends = (places.prefix, places.suffix, key_places.prefix, key_places.suffix)
+    if not numbers.shape[1] or not any(ends):
+        return pad_logits(bias, places, key_places)
+    out, into, between = (number[:, None, None] for number in numbers.unbind(1))
+
+    def sides(middle: Tensor, end: Tensor) -> Tensor:
+        left, right = (end.expand(-1, middle.shape[1], count) for count in ends[2:])
+        return torch.cat([left, middle, right], -1)
+
+    row = sides(out.expand(-1, 1, bias.shape[-1]), between)
+    above, below = (row.expand(-1, count, -1) for count in ends[:2])
+    return torch.cat([above, sides(bias, into), below], 1)
 
 
 @final
