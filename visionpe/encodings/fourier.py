@@ -71,12 +71,10 @@ def fourier_code(
         cycles = torch.cat([torch.outer(along[:, 0], y), torch.outer(along[:, 1], x)], -1)
         sin, cos = _waves(cycles, dtype)  # bands h+w
         (sin_y, sin_x), (cos_y, cos_x) = sin.split([h, w], -1), cos.split([h, w], -1)
-    sin_y, cos_y = sin_y[..., None], cos_y[..., None]  # bands h 1
-    sin_x, cos_x = sin_x[:, None], cos_x[:, None]  # bands 1 w
-    # The angles of the axes add up.
-    sines = (sin_y * cos_x).addcmul_(cos_y, sin_x)
-    cosines = (cos_y * cos_x).addcmul_(sin_y, sin_x, value=-1)
-    return torch.cat([sines, cosines])
+    # The angles of the axes add up; sines and cosines of the sums are made side by side.
+    down = torch.stack([sin_y, cos_y, -sin_y])[..., None]  # 3 bands h 1
+    across = cos_x[:, None], sin_x[:, None]  # bands 1 w
+    return (down[:2] * across[0]).addcmul_(down[1:], across[1]).flatten(0, 1)
 
 
 def append_fourier(
