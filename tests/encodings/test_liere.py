@@ -196,6 +196,20 @@ def test_half_precision_is_turned_in_single_precision(dtype: torch.dtype, block:
     assert ((out.double() - exact).abs() <= bound).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_rotations_are_rounded_once_in_half_precision_and_under_autocast(
+    dtype: torch.dtype,
+) -> None:
+    generators = skew_symmetric(torch.randn(2, 1, 2, 6).to(dtype), 4)
+    points = torch.rand(5, 2)
+    exact = liere_rotations(points, generators.double())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rotations = liere_rotations(points, generators)
+    assert rotations.dtype == dtype
+    bound = 2e-6 + torch.finfo(dtype).eps / 2 * exact.abs()
+    assert ((rotations.double() - exact).abs() <= bound).all()
+
+
 def test_columns_and_rows_are_not_interchangeable() -> None:
     encoding, x = random_liere(), torch.randn(1, 2, 5, 8)
     column, row = Places.of(5, 1), Places.of(1, 5)

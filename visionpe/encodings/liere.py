@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from visionpe.encodings._skew_exp import skew_exp
 from visionpe.encodings.attention import AttentionEncoding, placed
-from visionpe.encodings.precision import exactly, kept_precise
+from visionpe.encodings.precision import exactly, kept_precise, wide_dtype
 from visionpe.encodings.rotary_waves import exact_places
 from visionpe.places import Places
 
@@ -48,13 +48,19 @@ def liere_rotations(
         points: places `(y, x)`.
         generators: `A_y` and `A_x`, skew-symmetric.
 
+    Returns:
+        The matrices in the generators' dtype, computed in float32 or better.
+
     >>> quarter = torch.pi / 2 * skew_symmetric(torch.tensor([[1.0], [0.0]]), 2)
     >>> liere_rotations(torch.tensor([[1.0, 5.0]]), quarter[:, None, None]).round().abs().tolist()
     [[[[[0.0, 1.0], [1.0, 0.0]]]]]
     """
-    at = points.to(generators.dtype)[..., None, :, :, None, None, None]  # *b 1 n 2 1 1 1
-    y, x = generators[:, :, None]  # heads 1 blocks s s
-    return skew_exp(at[..., 0, :, :, :] * y + at[..., 1, :, :, :] * x)
+    precise = wide_dtype(generators)
+    at = points.to(precise)[..., None, :, :, None, None, None]  # *b 1 n 2 1 1 1
+    y, x = generators.to(precise)[:, :, None]  # heads 1 blocks s s
+    with exactly(generators.device):
+        rotations = skew_exp(at[..., 0, :, :, :] * y + at[..., 1, :, :, :] * x)
+    return rotations.to(generators.dtype)
 
 
 @final
