@@ -39,8 +39,22 @@ def peg(
     require_mode(padding_mode)
     geometry = same_size(tuple(weight.shape[2:]), padding_mode)
     require_room(x, geometry)
+    if _takes_ones(x, weight):  # the map itself is one more tap in the middle, and no further pass
+        itself = weight.new_zeros(weight.shape[2:])
+        itself[geometry.before] = 1
+        return convolve(x, weight + itself, bias, geometry, weight.shape[0])
     # In place: no backward pass reads a convolution's result.
     return convolve(x, weight, bias, geometry, weight.shape[0]).to(x.dtype).add_(x)
+
+
+def _takes_ones(x: Tensor, weight: Tensor) -> bool:
+    """Whether 1 can be added to a weight and both be kept: nothing will round it to a half or TF32.
+
+    Graphs are compiled: they add the map in the same pass.
+    """
+    if torch.compiler.is_compiling() or x.dtype not in (torch.float32, torch.float64):
+        return False
+    return x.dtype == weight.dtype and x.is_cpu and not torch.is_autocast_enabled("cpu")
 
 
 @final
