@@ -8,7 +8,8 @@ be the same. `forward` is without gradients; `train` is forward and backward to 
 and, where the encoding acts on queries and keys, to those. visionpe makes its codes, angles and
 indices anew at each call unless it is "folded", other libraries unless they are "cached"; timm,
 torchvision and `n x m x d` keep their indices of pairs. A target is the largest ratio wanted; a
-ratio above it is "level" if the target lies above the lower quartile, else missed.
+ratio above it is "level" if the target lies above the lower quartile, else missed. Results of one
+thread and of several lie in files of their own.
 
 The script starts itself again with glibc's thresholds raised: by default malloc gives blocks of
 more than 32 MB back at once, and the page faults of getting them anew, a cost of the allocator and
@@ -39,7 +40,7 @@ from benchmarks import encodings_attention, encodings_maps, encodings_rotary, en
 from benchmarks.encodings_cases import Case, calls, require_same
 from benchmarks.interleaved import compare, interleave
 
-RESULTS = Path(__file__).parent / "results" / "encodings.csv"
+RESULTS = Path(__file__).parent / "results"
 SHORTEST = 4e-3  # seconds: what is called again until it takes as long
 VERDICTS = ("kept", "level", "MISSED")
 Line = dict[str, str | float]
@@ -118,11 +119,13 @@ def main() -> None:
     verdicts = [verdict(line) for line in lines]
     print(", ".join(f"{verdicts.count(word)} {word.lower()}" for word in VERDICTS))
     if not options.only:
-        with RESULTS.open("w", newline="") as file:
+        threads = "" if options.threads == 1 else f"_{options.threads}_threads"
+        results = RESULTS / f"encodings{threads}.csv"
+        with results.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(lines)
-        RESULTS.with_suffix(".md").write_text(markdown(lines))
+        results.with_suffix(".md").write_text(markdown(lines))
 
 
 def markdown(lines: list[Line]) -> str:
