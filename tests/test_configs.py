@@ -29,6 +29,7 @@ SMALLER = {
     "image_folder": FOLDER,
     "finetune_timm": f"{FOLDER} --model.pretrained false",
     "network": "--data.train 8 --data.test 4 --data.batch_size 4",
+    "y_arrow_108": "--data.batch_size 4 --data.eval_batch_size 4",
     "posenet": "--data.train 8 --data.test 4 --data.batch_size 4",
 }
 Places = Callable[[Path], list[str]]
