@@ -29,9 +29,9 @@ def cubic_taps(entry: Float[Tensor, "*s"], n: int) -> Taps:
     a = -0.75
     low, t = _split(entry, n)
     r = torch.stack([t, 1 - t], -1)
-    near = ((a + 2) * r - (a + 3)) * r * r + 1  # distances below 1
-    r = 1 + r
-    far = ((a * r - 5 * a) * r + 8 * a) * r - 4 * a  # from 1 to 2
+    rest = r.flip(-1)  # 1 - r
+    near = ((1 - (a + 2) * r) * r + 1) * rest  # distances r, below 1
+    far = a * r * rest * rest  # 1 + r, from 1 to 2
     weights = torch.cat([far[..., :1], near, far[..., 1:]], -1)
     return _clamped(low, range(-1, 3), n), weights
 
@@ -87,9 +87,12 @@ def sample_tokens(
     """`sample_lattice` as tokens, row by row, their channels side by side in memory."""
     d, rows, columns = table.shape
     down, along = _matrices(table, y, x, kernel)
-    flat = table.flatten(1).mT.contiguous()  # d rows columns -> (rows columns) d
+    turned = table.permute(1, 2, 0)  # rows columns d
     with exactly(table.device):
-        tall = down @ flat.reshape(rows, columns * d)  # *b h (columns d)
+        if down.dim() == 2:  # products read it as it lies: turning it costs more than they do
+            wide = torch.bmm(along.expand(rows, -1, -1), turned)  # rows w d
+            return (down @ wide.flatten(1)).reshape(-1, d)
+        tall = down @ turned.reshape(rows, columns * d)  # *b h (columns d)
         code: Tensor = along[..., None, :, :] @ tall.unflatten(-1, (columns, d))  # *b h w d
     return code.flatten(-3, -2)
 
@@ -104,7 +107,7 @@ def lattice_axes(
 
 def entries(coordinate: Float[Tensor, "*s"], n: int) -> Float[Tensor, "*s"]:
     """Coordinates in [-1, 1] as fractional entries of a table of `n` cells, at their centres."""
-    return ((coordinate + 1) * n - 1) / 2
+    return coordinate * (n / 2) + (n - 1) / 2
 
 
 def _matrices(
