@@ -15,9 +15,10 @@ from visionpe import (
     Places,
     PointEncoding,
     Sinusoidal2d,
+    axis_fourier_code,
     fold,
     fourier_code,
-    sinusoidal1d,
+    sinusoidal1d_code,
     sinusoidal2d_code,
 )
 
@@ -30,6 +31,7 @@ def cases() -> Iterator[Case]:
     for n, b in BATCHES.items():
         yield from sinusoids(n, b)
         yield fourier(n)
+        yield fourier(n, any_direction=True)
         yield peg(n, b)
 
 
@@ -91,21 +93,19 @@ def sinusoids(n: int, b: int) -> Iterator[Case]:
 
     def line() -> dict[str, Side]:
         encoding, x = PositionalEncoding1D(WIDTH), torch.zeros(1, n * n, WIDTH)
-        points = torch.arange(float(n * n))
 
         def in_blocks(out: Tensor) -> Tensor:
             parts: Tensor = out[0].unflatten(-1, (WIDTH // 2, 2))
             return parts.permute(2, 1, 0).flatten(0, 1)
 
         return {
-            "visionpe": Side(lambda: sinusoidal1d(points, WIDTH)),
+            "visionpe": Side(lambda: sinusoidal1d_code(n * n, WIDTH)),
             "positional-encodings": Side(lambda: uncached(encoding, x), view=in_blocks),
         }
 
     # Theirs are angles of thousands of radians in float32.
-    yield Case(
-        "sinusoidal1d", f"{n * n}x{WIDTH}", line, {"positional-encodings": 1.0}, ("forward",), 1e-3
-    )
+    targets, length = {"positional-encodings": 1.0}, f"{n * n}x{WIDTH}"
+    yield Case("sinusoidal1d_code", length, line, targets, ("forward",), 1e-3)
 
     def added(once: bool = False) -> dict[str, Side]:
         x, places = torch.randn(b, n * n, WIDTH), Places.of(n, n)
@@ -138,8 +138,11 @@ def sinusoids(n: int, b: int) -> Iterator[Case]:
     yield Case("Sinusoidal2d folded", f"{b}x{size}", folded, targets, ("forward",))
 
 
-def fourier(n: int) -> Case:
-    """Waves along the axes, 64 a axis, up to 112 cycles: timm's `in_pixels` ones."""
+def fourier(n: int, *, any_direction: bool = False) -> Case:
+    """Waves along the axes, 64 a axis, up to 112 cycles: timm's `in_pixels` ones.
+
+    With `any_direction` as wave vectors, which timm does not have: no bound, but the cost of them.
+    """
 
     def build() -> dict[str, Side]:
         bands = torch.linspace(1, 112, 64)
@@ -151,15 +154,18 @@ def fourier(n: int) -> Case:
             return tuple(build_fourier_pos_embed([n, n], bands=angular, grid_type="centered"))
 
         def ours() -> tuple[Tensor, ...]:
-            return fourier_code(n, n, matrix).chunk(2)
+            code = fourier_code(n, n, matrix) if any_direction else axis_fourier_code(n, n, bands)
+            return code.chunk(2)
 
         return {
             "visionpe": Side(ours),
             "timm": Side(timm, view=lambda x: x.permute(2, 3, 0, 1).flatten(0, 1)),
         }
 
+    name = "fourier_code" if any_direction else "axis_fourier_code"
+    targets = {} if any_direction else {"timm": 1.0}
     # Theirs are angles of hundreds of radians in float32.
-    return Case("fourier_code", f"{n}x{n}x256", build, {"timm": 1.0}, ("forward",), 1e-3)
+    return Case(name, f"{n}x{n}x256", build, targets, ("forward",), 1e-3)
 
 
 def peg(n: int, b: int) -> Case:

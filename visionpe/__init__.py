@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from visionpe.encodings.factorised import Factorised2d, factorised2d, factorised2d_index
     from visionpe.encodings.flow_step import FlowEmbedding, flow_condition
     from visionpe.encodings.fourier import FourierFeatures, fourier_code, fourier_features
-    from visionpe.encodings.fourier_axes import LogAxisFeatures, NerfFeatures
+    from visionpe.encodings.fourier_axes import LogAxisFeatures, NerfFeatures, axis_fourier_code
     from visionpe.encodings.fourier_input import FourierInput, band_limited
     from visionpe.encodings.fourier_projection import AddFourierFeatures
     from visionpe.encodings.frequencies import (
@@ -96,7 +96,11 @@ if TYPE_CHECKING:
     from visionpe.encodings.shaw import Shaw
     from visionpe.encodings.sinusoid import sinusoid
     from visionpe.encodings.sinusoidal import AppendSinusoidal2d, Sinusoidal2d, sinusoidal2d_code
-    from visionpe.encodings.sinusoidal_line import Sinusoidal1d, sinusoidal1d
+    from visionpe.encodings.sinusoidal_line import (
+        Sinusoidal1d,
+        sinusoidal1d,
+        sinusoidal1d_code,
+    )
     from visionpe.encodings.sinusoidal_masked import MaskedSinusoidal2d, sinusoidal2d_detr
     from visionpe.encodings.sinusoidal_orders import (
         sinusoidal2d,
@@ -186,6 +190,7 @@ _HOME = {
     "fourier_features": "visionpe.encodings.fourier",
     "LogAxisFeatures": "visionpe.encodings.fourier_axes",
     "NerfFeatures": "visionpe.encodings.fourier_axes",
+    "axis_fourier_code": "visionpe.encodings.fourier_axes",
     "FourierInput": "visionpe.encodings.fourier_input",
     "band_limited": "visionpe.encodings.fourier_input",
     "AddFourierFeatures": "visionpe.encodings.fourier_projection",
@@ -253,6 +258,7 @@ _HOME = {
     "sinusoidal2d_code": "visionpe.encodings.sinusoidal",
     "Sinusoidal1d": "visionpe.encodings.sinusoidal_line",
     "sinusoidal1d": "visionpe.encodings.sinusoidal_line",
+    "sinusoidal1d_code": "visionpe.encodings.sinusoidal_line",
     "MaskedSinusoidal2d": "visionpe.encodings.sinusoidal_masked",
     "sinusoidal2d_detr": "visionpe.encodings.sinusoidal_masked",
     "sinusoidal2d": "visionpe.encodings.sinusoidal_orders",
@@ -382,6 +388,7 @@ __all__ = [
     "axial_waves",
     "axis",
     "axis_bias",
+    "axis_fourier_code",
     "band_limited",
     "band_means",
     "bucket_bias",
@@ -449,6 +456,7 @@ __all__ = [
     "simplex_waves",
     "sinusoid",
     "sinusoidal1d",
+    "sinusoidal1d_code",
     "sinusoidal2d",
     "sinusoidal2d_big_vision",
     "sinusoidal2d_code",

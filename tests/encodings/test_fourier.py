@@ -15,6 +15,7 @@ from visionpe import (
     NerfFeatures,
     Places,
     PointEncoding,
+    axis_fourier_code,
     fourier_code,
     fourier_features,
     gaussian_frequencies,
@@ -113,6 +114,29 @@ def test_axis_frequencies_vary_along_their_own_axis_only_and_random_ones_along_b
         assert (of_y.diff(dim=-2)).abs().max() > 0.1
     random = code_of(FourierFeatures(6), 5, 8)[6:]
     assert bool((random.diff(dim=-1).abs().amax((-1, -2)) > 0.01).all())
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(h=st.integers(1, 64), w=st.integers(1, 64), bands=st.integers(1, 9))
+def test_waves_along_the_axes_are_those_of_their_matrix(h: int, w: int, bands: int) -> None:
+    frequencies = 50 * torch.rand(bands)
+    still = torch.zeros(bands)
+    axes = [torch.cat([frequencies, still]), torch.cat([still, frequencies])]
+    code = axis_fourier_code(h, w, frequencies)
+    wanted = fourier_code(h, w, torch.stack(axes, -1))
+    torch.testing.assert_close(code, wanted, rtol=0, atol=6e-7)
+    crop = Frame.stack([Frame.identity(80, 90).crop(3, 7, h=h, w=w), Frame.identity(h, w).hflip()])
+    wanted = fourier_features(grid(h, w, crop, dtype=torch.float64), torch.stack(axes, -1))
+    framed = axis_fourier_code(h, w, frequencies, crop, dtype=torch.float64)
+    torch.testing.assert_close(framed, wanted, rtol=0, atol=1e-10)
+
+
+def test_waves_along_the_axes_learn_their_frequencies() -> None:
+    frequencies = torch.rand(3, dtype=torch.float64, requires_grad=True)
+    for h, w in ((4, 4), (3, 5)):
+        assert torch.autograd.gradcheck(
+            lambda f, h=h, w=w: axis_fourier_code(h, w, f, dtype=torch.float64), [frequencies]
+        )
 
 
 @settings(deadline=None, max_examples=30, derandomize=True)

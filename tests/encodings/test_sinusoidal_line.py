@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from positional_encodings.torch_encodings import PositionalEncoding1D
 
-from visionpe import Frame, Sinusoidal1d, Sinusoidal2d, sinusoidal1d
+from visionpe import Frame, Sinusoidal1d, Sinusoidal2d, sinusoidal1d, sinusoidal1d_code
+from visionpe.grids import line_positions
 
 
 @settings(deadline=None, max_examples=40, derandomize=True)
@@ -18,6 +19,24 @@ def test_positional_encodings_builds_the_same_in_another_order(n: int, width: in
     order = [*range(0, width, 2), *range(1, width, 2)]
     # Theirs are angles of up to 63 radians in float32: half a unit of their last place is 2e-6.
     torch.testing.assert_close(ours, theirs[order], rtol=0, atol=3e-6)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    n=st.integers(1, 200) | st.sampled_from([4096, 65_569]),
+    width=st.integers(1, 9),
+    cells=st.none() | st.integers(1, 5000),
+)
+def test_the_sums_of_angles_of_a_line_are_the_angles(n: int, width: int, cells: int | None) -> None:
+    points = line_positions(n, cells=cells, dtype=torch.float64)
+    wanted = sinusoidal1d(points, width)
+    code = sinusoidal1d_code(n, width, cells=cells, dtype=torch.float64)
+    torch.testing.assert_close(code, wanted, rtol=0, atol=1e-10)
+    for dtype in (torch.float32, torch.bfloat16):  # rounded once, but where 1e-15 decides
+        short = sinusoidal1d_code(n, width, cells=cells, dtype=dtype)
+        assert short.dtype == dtype
+        near = torch.finfo(dtype).eps
+        torch.testing.assert_close(short.double(), wanted, rtol=near / 2 + 1e-9, atol=1e-10)
 
 
 def test_products_of_codes_depend_on_differences_only_if_every_sine_has_its_cosine() -> None:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -119,3 +120,13 @@ def pad_tokens(code: Float[Tensor, "*b n d"], places: Places) -> Float[Tensor, "
     if not places.prefix and not places.suffix:
         return code
     return nn.functional.pad(code, (0, 0, places.prefix, places.suffix))
+
+
+def append_code(x: Float[Tensor, "b c h w"], code: Float[Tensor, "*b d h w"]) -> Tensor:
+    """A map with a code behind it, in the map's dtype: `b c+d h w`."""
+    return torch.cat([x, code.to(x.dtype).expand(x.shape[0], *code.shape[-3:])], 1)
+
+
+def append_token_code(x: Float[Tensor, "b n c"], code: Float[Tensor, "*b n d"]) -> Tensor:
+    """Tokens with a code behind them, in the tokens' dtype: `b n c+d`."""
+    return torch.cat([x, code.to(x.dtype).expand(x.shape[0], *code.shape[-2:])], -1)

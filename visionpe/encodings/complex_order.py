@@ -17,6 +17,8 @@ from typing_extensions import override
 
 from visionpe.encodings.base import (
     PointEncoding,
+    append_code,
+    append_token_code,
     pad_tokens,
     require_batch,
     require_channels,
@@ -152,12 +154,12 @@ class AppendComplexOrder(PointEncoding):
     ) -> Float[Tensor, "b d h w"]:
         """The map with the waves behind it, in the map's dtype."""
         code = self.waves.on_map(x, frame, self.cells)
-        return torch.cat([x, code.expand(x.shape[0], *code.shape[-3:])], 1)
+        return append_code(x, code)
 
     @override
     def tokens(self, x: Float[Tensor, "b n c"], places: Places) -> Float[Tensor, "b n d"]:
         code = self.waves.on_tokens(x, places, self.cells)
-        return torch.cat([x, code.expand(x.shape[0], *code.shape[-2:])], -1)
+        return append_token_code(x, code)
 
     @override
     def out_channels(self, in_channels: int) -> int:

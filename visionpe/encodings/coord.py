@@ -11,7 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from visionpe.encodings.base import PointEncoding, pad_tokens, require_batch, require_tokens
+from visionpe.encodings.base import (
+    PointEncoding,
+    append_code,
+    append_token_code,
+    pad_tokens,
+    require_batch,
+    require_tokens,
+)
 from visionpe.encodings.precision import wide_dtype
 from visionpe.frame import Frame
 from visionpe.grids import grid
@@ -80,7 +87,7 @@ class AddCoords(PointEncoding):
             device=x.device,
             dtype=wide_dtype(x),
         )
-        return torch.cat([x, code.to(x.dtype).expand(x.shape[0], *code.shape[-3:])], 1)
+        return append_code(x, code)
 
     @override
     def tokens(self, x: Float[Tensor, "b n c"], places: Places) -> Float[Tensor, "b n d"]:
@@ -90,8 +97,7 @@ class AddCoords(PointEncoding):
         code = _aligned(places) if self.align_corners else places.coordinates()
         if self.radius:
             code = torch.cat([code, code.square().sum(-1, keepdim=True).sqrt()], -1)
-        code = pad_tokens(code.to(x.dtype), places)
-        return torch.cat([x, code.expand(x.shape[0], *code.shape[-2:])], -1)
+        return append_token_code(x, pad_tokens(code, places))
 
     @override
     def out_channels(self, in_channels: int) -> int:

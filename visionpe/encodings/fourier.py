@@ -13,7 +13,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from visionpe.encodings.base import PointEncoding, pad_tokens, require_batch, require_tokens
+from visionpe.encodings.base import (
+    PointEncoding,
+    append_code,
+    append_token_code,
+    pad_tokens,
+    require_batch,
+    require_tokens,
+)
 from visionpe.encodings.frequencies import redraw, require_gaussian
 from visionpe.encodings.precision import kept_precise, rounded_once, widest_dtype
 from visionpe.frame import Frame
@@ -63,37 +70,18 @@ def fourier_code(
     y = axis(h, device=device, dtype=exact) / 2
     # Both axes together: on small maps the number of calls is the cost.
     if not torch.compiler.is_compiling() and w == h:  # a graph with open sizes must not ask
-        sin, cos = _waves(matrix.to(exact).mT[..., None] * y, dtype)  # 2 bands h
+        sin, cos = waves(matrix.to(exact).mT[..., None] * y, dtype)  # 2 bands h
         (sin_y, sin_x), (cos_y, cos_x) = sin.unbind(), cos.unbind()
     else:
         x = axis(w, device=device, dtype=exact) / 2
         along = matrix.to(exact)
         cycles = torch.cat([torch.outer(along[:, 0], y), torch.outer(along[:, 1], x)], -1)
-        sin, cos = _waves(cycles, dtype)  # bands h+w
+        sin, cos = waves(cycles, dtype)  # bands h+w
         (sin_y, sin_x), (cos_y, cos_x) = sin.split([h, w], -1), cos.split([h, w], -1)
     # The angles of the axes add up; sines and cosines of the sums are made side by side.
     down = torch.stack([sin_y, cos_y, -sin_y])[..., None]  # 3 bands h 1
     across = cos_x[:, None], sin_x[:, None]  # bands 1 w
     return (down[:2] * across[0]).addcmul_(down[1:], across[1]).flatten(0, 1)
-
-
-def append_fourier(
-    x: Float[Tensor, "b c h w"], matrix: Float[Tensor, "bands 2"], frame: Frame | None
-) -> Float[Tensor, "b d h w"]:
-    """A map with the features of its cells behind it, in the map's dtype."""
-    require_batch(frame, x.shape[0])
-    h, w = x.shape[-2:]
-    code = fourier_code(h, w, matrix, frame, dtype=rounded_once(x)).to(x.dtype)
-    return torch.cat([x, code.expand(x.shape[0], *code.shape[-3:])], 1)
-
-
-def append_fourier_tokens(
-    x: Float[Tensor, "b n c"], matrix: Float[Tensor, "bands 2"], places: Places
-) -> Float[Tensor, "b n d"]:
-    """Tokens with the features of their places behind them; zeros if they have none."""
-    require_tokens("x", x, places)
-    code = pad_tokens(token_features(x, matrix, places, rounded_once(x)), places).to(x.dtype)
-    return torch.cat([x, code.expand(x.shape[0], *code.shape[-2:])], -1)
 
 
 @final
@@ -142,11 +130,15 @@ class FourierFeatures(PointEncoding):
         self, x: Float[Tensor, "b c h w"], frame: Frame | None = None
     ) -> Float[Tensor, "b d h w"]:
         """The map with the features behind it, in the map's dtype."""
-        return append_fourier(x, self.matrix, frame)
+        require_batch(frame, x.shape[0])
+        h, w = x.shape[-2:]
+        return append_code(x, fourier_code(h, w, self.matrix, frame, dtype=rounded_once(x)))
 
     def tokens(self, x: Float[Tensor, "b n c"], places: Places) -> Float[Tensor, "b n d"]:
         """The tokens with the features behind them, in the tokens' dtype."""
-        return append_fourier_tokens(x, self.matrix, places)
+        require_tokens("x", x, places)
+        code = token_features(x, self.matrix, places, rounded_once(x))
+        return append_token_code(x, pad_tokens(code, places))
 
     @override
     def out_channels(self, in_channels: int) -> int:
@@ -177,10 +169,10 @@ def _features(points: Tensor, matrix: Tensor, dtype: torch.dtype) -> Tensor:
     along_y, along_x = (part[:, None, None] / 2 for part in matrix.to(exact).unbind(-1))
     # Written out: a matmul may round to lower precision, on some devices or under autocast.
     cycles = along_y * y[..., None, :, :] + along_x * x[..., None, :, :]
-    return torch.cat(_waves(cycles, dtype), -3)
+    return torch.cat(waves(cycles, dtype), -3)
 
 
-def _waves(cycles: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def waves(cycles: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Sine and cosine of `cycles` turns; whole turns are taken off before they cost precision."""
     angle = 2 * math.pi * (cycles - cycles.round()).to(dtype)
     return angle.sin(), angle.cos()

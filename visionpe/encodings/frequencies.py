@@ -42,7 +42,7 @@ def octave_frequencies(
     [[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 2.0]]
     """
     require_bands("octaves", octaves)
-    return _on_both_axes(torch.arange(octaves, device=device).float().exp2())
+    return _on_both_axes(octave_scale(octaves, device=device))
 
 
 def log_axis_frequencies(
@@ -61,8 +61,20 @@ def log_axis_frequencies(
     [[0.0, 0.0], [7.0, 0.0], [0.0, 0.0], [0.0, 7.0]]
     """
     require_log_axis(bands, octaves)
-    steps = torch.arange(bands // 2, device=device).float() / max(bands // 2 - 1, 1)
-    return _on_both_axes((steps * octaves).exp2() - 1)
+    return _on_both_axes(log_axis_scale(bands // 2, octaves=octaves, device=device))
+
+
+def octave_scale(octaves: int, *, device: torch.device | str | None) -> Float[Tensor, " octaves"]:
+    """`octave_frequencies` along one axis."""
+    return torch.arange(octaves, device=device).float().exp2()
+
+
+def log_axis_scale(
+    bands: int, *, octaves: float, device: torch.device | str | None
+) -> Float[Tensor, " bands"]:
+    """`log_axis_frequencies` along one axis."""
+    steps = torch.arange(bands, device=device).float() / max(bands - 1, 1)
+    return (steps * octaves).exp2() - 1
 
 
 def require_bands(name: str, value: int) -> None:

@@ -13,7 +13,14 @@ from typing_extensions import override
 
 from visionpe.encodings._crossed import add_crossed, crossed
 from visionpe.encodings._taps import lattice_axes
-from visionpe.encodings.base import PointEncoding, pad_tokens, require_batch, require_tokens
+from visionpe.encodings.base import (
+    PointEncoding,
+    append_code,
+    append_token_code,
+    pad_tokens,
+    require_batch,
+    require_tokens,
+)
 from visionpe.encodings.precision import wide_dtype, widest_dtype
 from visionpe.encodings.sinusoid import require_temperature, sinusoid, sinusoid_last
 from visionpe.encodings.sinusoidal_orders import band_counts, sinusoidal2d
@@ -146,12 +153,12 @@ class AppendSinusoidal2d(PointEncoding):
     ) -> Float[Tensor, "b d h w"]:
         """The map with the code behind it, in the map's dtype."""
         code = _code_for(x, self.width, frame, self.temperature, self.cells)
-        return torch.cat([x, code.expand(x.shape[0], *code.shape[-3:])], 1)
+        return append_code(x, code)
 
     @override
     def tokens(self, x: Float[Tensor, "b n c"], places: Places) -> Float[Tensor, "b n d"]:
         code = _code_of(x, self.width, places, self.temperature, self.cells)
-        return torch.cat([x, code.expand(x.shape[0], *code.shape[-2:])], -1)
+        return append_token_code(x, code)
 
     @override
     def out_channels(self, in_channels: int) -> int:
