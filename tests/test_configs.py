@@ -90,6 +90,27 @@ def test_a_classifiers_position_encoding_is_one_word_of_a_command(
     assert "Did you mean vit_tiny_patch16_224," in says
 
 
+@pytest.mark.parametrize("below", ["", "init_args."])
+def test_arguments_of_encodings_and_backbones_are_words_of_a_command(
+    below: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "mapped.yaml"
+    text = (ROOT / "configs" / "classification" / "y_arrow.yaml").read_text()
+    line = "encodings: visionpe.RotaryMixed"
+    assert text.count(line) == 1
+    lie = "encodings: {class_path: visionpe.LieRE, init_args: {block: 16, init: uniform}}"
+    config.write_text(text.replace(line, lie))
+    words = ["--data.batch_size", "4", "--data.eval_batch_size", "4"]
+    depth, heads = f"--model.backbone.{below}depth", f"--model.backbone.{below}heads"
+    block = f"--model.encodings.{below}block"
+    assert train(config, *words, depth, "1", heads, "8", block, "8") == 0
+    capsys.readouterr()
+    assert train(config, *words, heads, "8") == 2  # blocks of 16 in heads of 8: both were heard
+    assert capsys.readouterr().err.endswith("must be a multiple of `block`, 16, but is 8.\n")
+    assert train(config, *words, f"--model.encodings.{below}blok", "8") == 2
+    assert "blok" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_configs_head_holds_source_command_cost_and_expectation(config: Path) -> None:
     text = config.read_text()

@@ -138,8 +138,8 @@ def test_a_list_is_several_and_nothing_is_none() -> None:
         (
             {"at": "first"},
             ValueError,
-            "`encodings` must name a class, for instance visionpe.RelativeBias, but is "
-            "{'at': 'first'}.",
+            "`encodings` must name a class, for instance visionpe.RelativeBias, as a word or as "
+            "`class_path`, but is {'at': 'first'}.",
         ),
     ],
 )

@@ -133,7 +133,7 @@ def _of_class(
     spec: dict[str, Any], subject: Subject, given: dict[str, Any], pretrained: bool
 ) -> nn.Module:
     path = spec.get("class_path")
-    if not isinstance(path, str) or set(spec) - {"class_path", "init_args"}:
+    if not isinstance(path, str):
         raise ValueError(
             "`backbone` must be a name, or a mapping of `class_path` and `init_args`, "
             f"but is {spec!r}."
@@ -147,7 +147,9 @@ def _of_class(
         raise _unknown(path) from None
     if not isinstance(kind, type) or not issubclass(kind, nn.Module):
         raise ValueError(f"`backbone` must be a class of modules, but {path} is none.")
-    arguments = {**(spec.get("init_args") or {}), **given}
+    # `--model.backbone.init_args.depth 2` arrives as a key beside `init_args`.
+    beside = {key: value for key, value in spec.items() if key not in ("class_path", "init_args")}
+    arguments = {**(spec.get("init_args") or {}), **beside, **given}
     parameters = inspect.signature(kind).parameters
     known = (
         (_CLASSES, subject.num_classes),

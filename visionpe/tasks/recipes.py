@@ -56,23 +56,25 @@ class Recipe:
 
     def __init__(self, line: Line) -> None:
         given: dict[str, Any] = {"class_path": line} if isinstance(line, str) else dict(line)
+        if not isinstance(given.get("class_path"), str):
+            raise ValueError(
+                "`encodings` must name a class, for instance visionpe.RelativeBias, as a word or "
+                f"as `class_path`, but is {line!r}."
+            )
+        self.kind = find(given["class_path"])
+        parameters = inspect.signature(self.kind).parameters
         for key in given:
-            if key not in _KEYS:
+            if key not in _KEYS and key not in parameters:
                 raise ValueError(
                     f"`encodings` has no key {key!r}.{_near(key, _KEYS)} "
                     f"There are {', '.join(_KEYS)}; arguments of the class go below `init_args`."
                 )
-        if not isinstance(given.get("class_path"), str):
-            raise ValueError(
-                "`encodings` must name a class, for instance visionpe.RelativeBias, "
-                f"but is {line!r}."
-            )
-        self.kind = find(given["class_path"])
         self.at: str | list[str] | None = given.get("at")
         self.share = bool(given.get("share", False))
         self.name: str | None = given.get("name")
-        arguments = dict(given.get("init_args") or {})
-        parameters = inspect.signature(self.kind).parameters
+        # `--model.encodings.init_args.std 0.02` arrives as a key beside `init_args`.
+        beside = {key: value for key, value in given.items() if key not in _KEYS}
+        arguments = {**(given.get("init_args") or {}), **beside}
         for key in arguments:
             if key not in parameters:
                 raise ValueError(
@@ -116,7 +118,11 @@ class Recipe:
                     f"`{site.module}` does not say it."
                 )
                 raise self._failure
-        made: Encoding = self.kind(**told, **self._arguments())
+        try:
+            made: Encoding = self.kind(**told, **self._arguments())
+        except ValueError as error:
+            self._failure = error
+            raise
         return made
 
     def attach(self, model: Model, size: tuple[int, int]) -> Model:
