@@ -31,6 +31,31 @@ def refused(result: tuple[int, str]) -> str:
             "There is no option `--trainer.max_epoch`. Did you mean `trainer.max_epochs`?",
         ),
         (
+            ["tiny.yaml"],
+            "Options begin with `--`, but 'tiny.yaml' does not. Did you mean `--config tiny.yaml`?",
+        ),
+        (
+            [*TINY, "last.ckpt"],
+            "Options begin with `--`, but 'last.ckpt' does not. Did you mean `--ckpt_path "
+            "last.ckpt`?",
+        ),
+        (
+            [*TINY, "runs/tiny/latest"],
+            "Options begin with `--`, but 'runs/tiny/latest' does not. Of a run, `--config "
+            "RUN/config.yaml` is the configuration and `--ckpt_path RUN/checkpoints/best.ckpt` the "
+            "trained model.",
+        ),
+        (
+            ["--model.width", "3"],
+            "`model` must be given for `model.width`, but is not. Give `--model CLASS` before it, "
+            "or `--config FILE.yaml`.",
+        ),
+        (
+            ["--model", "tiny.Tiny", "--data.n", "3"],
+            "`data` must be given for `data.n`, but is not. Give `--data CLASS` before it, or "
+            "`--config FILE.yaml`.",
+        ),
+        (
             [*TINY, "--trainer.max_epochs", "three"],
             "`trainer.max_epochs` must be a whole number, but is 'three'.",
         ),

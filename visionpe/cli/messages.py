@@ -14,6 +14,7 @@ _NOISE = re.compile(
     r"\s*(- )?(Expected a <class .*|Expected a path but .*|Does not validate against any .*"
     r"|Subtypes: .*|Errors:|Given value.*|Parser key .*:|Problem with given class_path .*:)\s*"
 )
+_BASES = ("lightning.LightningModule", "lightning.LightningDataModule")  # where none is given
 _SHOWN = 4  # lines of a message that no rule knows
 _TYPES = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
 
@@ -31,6 +32,8 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     if found := re.search(r"Unable to load config ['\"](.*?)['\"]", message):
         return f"The configuration file {found[1]} cannot be read."
     if found := re.search(r"unrecognized arguments: (\S+)", message):
+        if not found[1].startswith("-"):
+            return _word(found[1])
         name = found[1].partition("=")[0].lstrip("-")
         return f"There is no option `--{name}`.{_near(name, options)}"
     if found := re.search(
@@ -42,6 +45,18 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     # Of parsers within parsers: a class keeps its arguments in `init_args`.
     key = ".init_args.".join(re.findall(r'Parser key "(.+?)":', message))
     return _class(key, message) or _value(key, message)
+
+
+def _word(word: str) -> str:
+    """What to do with a word that belongs to no option."""
+    if word.endswith((".yaml", ".yml")):
+        return f"Options begin with `--`, but {word!r} does not. Did you mean `--config {word}`?"
+    if word.endswith(".ckpt"):
+        return f"Options begin with `--`, but {word!r} does not. Did you mean `--ckpt_path {word}`?"
+    return (
+        f"Options begin with `--`, but {word!r} does not. Of a run, `--config RUN/config.yaml` is "
+        "the configuration and `--ckpt_path RUN/checkpoints/best.ckpt` the trained model."
+    )
 
 
 def _required(names: list[str]) -> str:
@@ -59,6 +74,11 @@ def _class(key: str, message: str) -> str:
     must = f"`{key}` must be a class, but"
     if found := re.search(r"(?:Option|Key) '(.+?)' is not (?:accepted|expected)", message):
         names = _parameters(path)
+        if path in _BASES:
+            return (
+                f"`{key}` must be given for `{key}.{found[1]}`, but is not. Give `--{key} CLASS` "
+                "before it, or `--config FILE.yaml`."
+            )
         remedy = _near(found[1], names) or (f" It has {', '.join(names)}." if names else "")
         return f"There is no key `{key}.{found[1]}`{f' of {path}' if paths else ''}.{remedy}"
     if found := re.search(r"No module named '(.+?)'", message):
