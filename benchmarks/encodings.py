@@ -1,6 +1,7 @@
 """The encodings against those of other libraries, on the CPU in float32: time, as ratios.
 
-    python -m benchmarks.encodings [--rounds 21] [--threads 2] [--only NAME] [--default-malloc]
+    python -m benchmarks.encodings [--rounds 21] [--threads 2] [--only NAME] [--compiled]
+                                   [--default-malloc]
 
 Ratios of medians, all sides interleaved in one process, each round in a new order, with the
 quartiles of the ratios within a round; before that, every side's result and gradients are found to
@@ -8,8 +9,9 @@ be the same. `forward` is without gradients; `train` is forward and backward to 
 and, where the encoding acts on queries and keys, to those. visionpe makes its codes, angles and
 indices anew at each call unless it is "folded", other libraries unless they are "cached"; timm,
 torchvision and `n x m x d` keep their indices of pairs. A target is the largest ratio wanted; a
-ratio above it is "level" if the target lies above the lower quartile, else missed. Results of one
-thread and of several lie in files of their own.
+ratio above it is "level" if the target lies above the lower quartile, else missed. `--compiled`
+gives all sides to `torch.compile`, and then no target is below 1. Results of one thread, of several
+and of compiled sides lie in files of their own.
 
 The script starts itself again with glibc's thresholds raised: by default malloc gives blocks of
 more than 32 MB back at once, and the page faults of getting them anew, a cost of the allocator and
@@ -46,16 +48,21 @@ VERDICTS = ("kept", "level", "MISSED")
 Line = dict[str, str | float]
 
 
-def lines_of(case: Case, rounds: int) -> list[Line]:
+def lines_of(case: Case, rounds: int, *, compiled: bool) -> list[Line]:
     """A case's lines: one for each mode and other side."""
     torch.manual_seed(0)
     sides = case.build()
+    if compiled:
+        torch._dynamo.reset()  # or it stops compiling after some cases
+        sides = {name: side._replace(run=torch.compile(side.run)) for name, side in sides.items()}
     require_same(case, sides)
     lines: list[Line] = []
     for mode in case.modes:
         times = interleave(calls(sides, mode), rounds, shortest=SHORTEST)
         for against in list(sides)[1:]:
             target = case.target(against, mode)
+            if compiled and target is not None:
+                target = max(target, 1.0)
             ratio, low, high = compare(times["visionpe"], times[against])
             lines.append(
                 {
@@ -100,6 +107,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--only", default="", help="part of an encoding's name")
+    parser.add_argument("--compiled", action="store_true", help="all sides by torch.compile")
     parser.add_argument("--default-malloc", action="store_true", help="leave glibc's thresholds")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -112,7 +120,7 @@ def main() -> None:
     modules = (encodings_maps, encodings_tables, encodings_rotary, encodings_attention)
     for case in chain.from_iterable(module.cases() for module in modules):
         if options.only in case.encoding:
-            new = lines_of(case, options.rounds)
+            new = lines_of(case, options.rounds, compiled=options.compiled)
             print("\n".join(map(printed, new)), flush=True)
             lines += new
             gc.collect()
@@ -120,7 +128,8 @@ def main() -> None:
     print(", ".join(f"{verdicts.count(word)} {word.lower()}" for word in VERDICTS))
     if not options.only:
         threads = "" if options.threads == 1 else f"_{options.threads}_threads"
-        results = RESULTS / f"encodings{threads}.csv"
+        compiled = "_compiled" if options.compiled else ""
+        results = RESULTS / f"encodings{compiled}{threads}.csv"
         with results.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
             writer.writeheader()

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from visionpe.encodings._stored import stored
 from visionpe.encodings.precision import wide_dtype
 from visionpe.places import Places
 
@@ -54,7 +55,8 @@ def own_lattice(places: Places, key_places: Places) -> tuple[int, int] | None:
 
 def look_up(table: Float[Tensor, "heads t"], index: Int[Tensor, "*s"]) -> Float[Tensor, "heads *s"]:
     """`table[:, index]`, by `index_select`: advanced indexing has a far slower backward pass."""
-    return table.index_select(1, index.flatten()).reshape(table.shape[0], *index.shape)
+    found = stored(table).index_select(1, stored(index.flatten()))
+    return found.reshape(table.shape[0], *index.shape)
 
 
 def heads_second(bias: Float[Tensor, "heads *b n m"]) -> Float[Tensor, "#b heads n m"]:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from visionpe.encodings._stored import stored
 from visionpe.frame import Frame
 from visionpe.places import Places, token_count
 
@@ -124,9 +125,9 @@ def pad_tokens(code: Float[Tensor, "*b n d"], places: Places) -> Float[Tensor, "
 
 def append_code(x: Float[Tensor, "b c h w"], code: Float[Tensor, "*b d h w"]) -> Tensor:
     """A map with a code behind it, in the map's dtype: `b c+d h w`."""
-    return torch.cat([x, code.to(x.dtype).expand(x.shape[0], *code.shape[-3:])], 1)
+    return torch.cat([x, stored(code.to(x.dtype)).expand(x.shape[0], *code.shape[-3:])], 1)
 
 
 def append_token_code(x: Float[Tensor, "b n c"], code: Float[Tensor, "*b n d"]) -> Tensor:
     """Tokens with a code behind them, in the tokens' dtype: `b n c+d`."""
-    return torch.cat([x, code.to(x.dtype).expand(x.shape[0], *code.shape[-2:])], -1)
+    return torch.cat([x, stored(code.to(x.dtype)).expand(x.shape[0], *code.shape[-2:])], -1)

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from visionpe.encodings._offsets import axis_offsets, whole_steps
+from visionpe.encodings._stored import stored
 from visionpe.encodings.attention import pad_logits, placed
 from visionpe.encodings.base import pad_tokens
 from visionpe.encodings.offset_buckets import Buckets
@@ -149,12 +150,12 @@ def _take(
     products: Float[Tensor, "b heads n buckets"], index: Int[Tensor, "#b n m"]
 ) -> Float[Tensor, "b heads n m"]:
     """Of each token's products those with the vectors of its pairs."""
-    return products.gather(-1, index[:, None].expand(*products.shape[:-1], -1))
+    return products.gather(-1, stored(index)[:, None].expand(*products.shape[:-1], -1))
 
 
 def _wide(index: Tensor, per_query: Tensor) -> Tensor:
     """The buckets of all keys in a row, for every sample and head: `b heads n r*c`."""
-    return index.flatten(-2)[:, None].expand(*per_query.shape[:-1], -1)
+    return stored(index.flatten(-2))[:, None].expand(*per_query.shape[:-1], -1)
 
 
 def _batched(steps: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
+from visionpe.encodings._stored import stored
 from visionpe.encodings._taps import entries, lattice_axes, sample_axis
 from visionpe.encodings.base import (
     PointEncoding,
@@ -48,7 +49,7 @@ def factorised2d(
     if frame is None:  # the same samples, one axis each
         y = sample_axis(rows, entries(axis(h, device=device, dtype=exact), rows.shape[-1]))
         x = sample_axis(columns, entries(axis(w, device=device, dtype=exact), columns.shape[-1]))
-        return y[:, :, None] + x[:, None, :]
+        return stored(y)[:, :, None] + stored(x)[:, None, :]
     y, x = grid(h, w, frame, device=device, dtype=exact).unbind(-3)
     code = _sum(rows, columns, entries(y, rows.shape[-1]), entries(x, columns.shape[-1]))
     return code.movedim(0, -3)  # d *b h w -> *b d h w
@@ -73,7 +74,7 @@ def factorised2d_index(
     if frame is None:
         y = sample_axis(rows, line_positions(h, device=rows.device, dtype=dtype))
         x = sample_axis(columns, line_positions(w, device=rows.device, dtype=dtype))
-        return y[:, :, None] + x[:, None, :]
+        return stored(y)[:, :, None] + stored(x)[:, None, :]
     y, x = positions(h, w, frame, device=rows.device, dtype=dtype).unbind(-3)
     return _sum(rows, columns, y, x).movedim(0, -3)  # d *b h w -> *b d h w
 
@@ -156,7 +157,7 @@ class Factorised2d(PointEncoding):
             y, along = entries(y, self.cells[0]), entries(along, self.cells[1])
         # As `x` lies in memory: adding a transposed code takes several times as long.
         down, across = (
-            part.movedim(0, -1).contiguous()  # d *b n -> *b n d
+            stored(part.movedim(0, -1).contiguous())  # d *b n -> *b n d
             for part in (sample_axis(rows, y), sample_axis(columns, along))
         )
         if places.shape is None:

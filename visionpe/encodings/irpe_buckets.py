@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
+from visionpe.encodings._stored import stored
 from visionpe.encodings.offset_buckets import Buckets
 from visionpe.encodings.precision import widest_dtype
 
@@ -210,7 +211,8 @@ def _bounds(alpha: float, beta: float, gamma: float) -> tuple[int, ...]:
 def _reached(y: Tensor, x: Tensor, bounds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """How many bounds a row offset and a column offset have reached: the bucket of each."""
     at = torch.tensor(bounds, device=y.device)
-    return torch.bucketize(y.long(), at, right=True), torch.bucketize(x.long(), at, right=True)
+    rows, columns = (torch.bucketize(part.long(), at, right=True) for part in (y, x))
+    return stored(rows), stored(columns)
 
 
 def _square(y: Tensor, x: Tensor) -> Tensor:

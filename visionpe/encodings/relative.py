@@ -23,6 +23,7 @@ from visionpe.encodings._offsets import (
     start,
     whole_steps,
 )
+from visionpe.encodings._stored import stored
 from visionpe.encodings.attention import AttentionEncoding, pad_logits
 from visionpe.places import Places
 
@@ -52,7 +53,9 @@ def relative_index(
     h, w = window
     stride = 2 * w - 1
     # An offset's index is a difference of two numbers: one of the query's, one of the key's.
-    q, k = (steps[..., 0] * stride + steps[..., 1] for steps in whole_steps(places, key_places))
+    q, k = (
+        stored(steps[..., 0] * stride + steps[..., 1]) for steps in whole_steps(places, key_places)
+    )
     return (q + ((h - 1) * stride + w - 1))[..., :, None] - k[..., None, :]
 
 

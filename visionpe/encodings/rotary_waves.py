@@ -9,9 +9,11 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from visionpe.encodings._stored import stored
 from visionpe.encodings.base import pad_tokens
 from visionpe.encodings.precision import wide_dtype, widest_dtype
 from visionpe.encodings.rotate import Layout, turn, turn_in_reals
@@ -109,8 +111,7 @@ def _turn_at(
     places = exact_places(places, x)
     points, precise = points_of(places), wide_dtype(x)
     if torch.compiler.is_compiling():
-        angles = pad_tokens(wave_angles(points, waves), places)
-        cos, sin = angles.cos(), angles.sin()
+        cos, sin = (stored(part.to(precise)) for part in _waves_at(points, waves, places))
     else:
         phases = _phases(points, waves, places)
         if layout == "interleaved":
@@ -125,15 +126,39 @@ def _phases(points: Tensor, waves: Tensor, places: Places) -> Complex[Tensor, "*
     if places.shape is None:
         angles = wave_angles(points, waves)
         return pad_phases(torch.polar(torch.ones_like(angles), angles), places)
-    # A lattice: y + x turns are a product, so h + w sines make h * w of them.
-    lattice = _double(points).unflatten(-2, places.shape)  # *b n 2 -> *b h w 2
-    waves = _double(waves)[..., None, :]
-    down = lattice[..., :, 0, :1].unsqueeze(-3) * waves[0]  # *b heads h pairs
-    along = lattice[..., 0, :, 1:].unsqueeze(-3) * waves[1]  # *b heads w pairs
+    down, along = _lattice_angles(points, waves, places.shape)
     rows = torch.polar(torch.ones_like(down), down)
     columns = torch.polar(torch.ones_like(along), along)
     product = rows[..., :, None, :] * columns[..., None, :, :]  # *b heads h w pairs
     return pad_phases(product.flatten(-3, -2), places)
+
+
+def _waves_at(points: Tensor, waves: Waves, places: Places) -> tuple[Tensor, Tensor]:
+    """The cosines and the sines of the turns, in real numbers, as a graph needs them."""
+    if places.shape is None:
+        angles = pad_tokens(wave_angles(points, waves), places)
+        return angles.cos(), angles.sin()
+    down, along = _lattice_angles(points, waves, places.shape)
+    rows, columns = ((stored(part.cos()), stored(part.sin())) for part in (down, along))
+    (cos_y, sin_y), (cos_x, sin_x) = rows, columns
+    cos_y, sin_y = cos_y[..., :, None, :], sin_y[..., :, None, :]  # *b heads h 1 pairs
+    cos_x, sin_x = cos_x[..., None, :, :], sin_x[..., None, :, :]  # *b heads 1 w pairs
+    cos = (cos_y * cos_x - sin_y * sin_x).flatten(-3, -2)
+    sin = (sin_y * cos_x + cos_y * sin_x).flatten(-3, -2)
+    ends = (0, 0, places.prefix, places.suffix)  # 1 and 0: no turn
+    return F.pad(cos, ends, value=1.0), F.pad(sin, ends)
+
+
+def _lattice_angles(points: Tensor, waves: Waves, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The angles down and along a lattice, `*b heads h pairs` and `*b heads w pairs`.
+
+    Turns down and along are a product, so `h + w` sines make `h w` of them.
+    """
+    lattice = _double(points).unflatten(-2, shape)  # *b n 2 -> *b h w 2
+    waves = _double(waves)[..., None, :]
+    down = lattice[..., :, 0, :1].unsqueeze(-3) * waves[0]
+    along = lattice[..., 0, :, 1:].unsqueeze(-3) * waves[1]
+    return down, along
 
 
 def pad_phases(

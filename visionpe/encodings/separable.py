@@ -22,6 +22,7 @@ from visionpe.encodings._offsets import (
     require_window,
     start,
 )
+from visionpe.encodings._stored import stored
 from visionpe.encodings.attention import AttentionEncoding, pad_logits
 from visionpe.places import Places
 
@@ -52,8 +53,9 @@ def axis_bias(
     by_row, by_column = look_up(rows, row_index), look_up(columns, column_index)
     if not lattices:
         return heads_second(by_row + by_column)
+    by_row, by_column = stored(by_row), stored(by_column)
     both = by_row[:, :, None, :, None] + by_column[:, None, :, None, :]  # heads hq wq hk wk
-    return both.flatten(3, 4).flatten(1, 2)[None]
+    return stored(both.flatten(3, 4).flatten(1, 2))[None]
 
 
 @final

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from visionpe.encodings._stored import stored
 from visionpe.encodings.precision import widest_dtype
 
 
@@ -41,6 +42,8 @@ def sinusoid(
     last = max(bands - 1, 1) if last_band_at_temperature else bands
     frequency = _frequencies(bands, last, temperature, position.device)
     angle = frequency.reshape(-1, *[1] * position.dim()) * position.to(frequency.dtype)
+    if torch.compiler.is_compiling():
+        return stored(torch.stack([angle.sin(), angle.cos()]).to(dtype or position.dtype))
     # Each cast on its way into the result: a stack of both in double precision costs a pass more.
     waves = angle.new_empty(2, *angle.shape, dtype=dtype or position.dtype)
     waves[0], waves[1] = angle.sin(), angle.cos()
@@ -58,7 +61,7 @@ def sinusoid_last(
     bands = width // 2
     frequency = _frequencies(bands, bands, temperature, position.device)
     angle = position.to(frequency.dtype)[..., None] * frequency
-    return torch.cat([angle.sin(), angle.cos()], -1).to(dtype)
+    return stored(torch.cat([angle.sin(), angle.cos()], -1).to(dtype))
 
 
 def require_temperature(temperature: float) -> None:
