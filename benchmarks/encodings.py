@@ -54,7 +54,11 @@ def lines_of(case: Case, rounds: int, *, compiled: bool) -> list[Line]:
     sides = case.build()
     if compiled:
         torch._dynamo.reset()  # or it stops compiling after some cases
-        sides = {name: side._replace(run=torch.compile(side.run)) for name, side in sides.items()}
+        sides = {
+            name: side._replace(run=torch.compile(side.run))
+            for name, side in sides.items()
+            if side.compiles
+        }
     require_same(case, sides)
     lines: list[Line] = []
     for mode in case.modes:

@@ -23,12 +23,14 @@ class Side(NamedTuple):
         leaves: what gets a gradient.
         view: brings a result of this side into the layout of visionpe's.
         compared: False for a plain operation whose result is another one.
+        compiles: False for one that `torch.compile` gets wrong.
     """
 
     run: Callable[[], Tensor | tuple[Tensor, ...]]
     leaves: Sequence[Tensor] = ()
     view: Callable[[Tensor], Tensor] = same
     compared: bool = True
+    compiles: bool = True
 
     def results(self) -> tuple[Tensor, ...]:
         """The results, several or one."""

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from visionpe.encodings._stored import stored
 from visionpe.encodings.base import require_batch
 from visionpe.encodings.precision import widest_dtype
 from visionpe.encodings.sinusoid import require_temperature, sinusoid
@@ -64,22 +65,31 @@ def sinusoidal1d_code(
     """
     _require_width(width)
     points = line_positions(n, cells=cells, device=device, dtype=widest_dtype(device))
-    if torch.compiler.is_compiling():  # a graph makes each number on its own, in one kernel
+    if torch.compiler.is_exporting():
         return _code(points, width, temperature, dtype)
+    graph = torch.compiler.is_compiling()  # it must not ask for the length
     even = width + width % 2
-    block = 16 if n <= 512 else 32
-    few = torch.arange(min(n, block), device=device, dtype=points.dtype)
+    block = 32 if graph or n > 512 else 16
+    few = torch.arange(block if graph else min(n, block), device=device, dtype=points.dtype)
     if cells is not None:
         few *= cells / n
+    if graph:  # with a block too many: a graph of any length has two blocks at least
+        starts = torch.arange(n // block + 2, device=device, dtype=points.dtype) * block
+        starts = points[:1] + (starts if cells is None else starts * (cells / n))
+    else:
+        starts = points[::block]
     # One call for both: on short lines the number of calls is the cost.
-    both = sinusoid(torch.cat([few, points[::block]]), even, temperature=temperature)
-    near, starts = both.split([few.shape[0], both.shape[-1] - few.shape[0]], -1)
-    (sin_near, cos_near), (sin, cos) = near[:, :, None], starts[..., None]
-    out = sin.new_empty(2, even // 2, starts.shape[-1], few.shape[0], dtype=dtype)
-    out[0] = (sin * cos_near).addcmul_(cos, sin_near)
-    out[1] = (cos * cos_near).addcmul_(sin, sin_near, value=-1)
-    code: Tensor = out.flatten(2).flatten(0, 1)[:width, :n]
-    return code
+    both = sinusoid(torch.cat([few, starts]), even, temperature=temperature)
+    near, far = both.split([few.shape[0], starts.shape[0]], -1)
+    (sin_near, cos_near), (sin, cos) = near[:, :, None], far[..., None]
+    if graph:
+        waves = [sin * cos_near + cos * sin_near, cos * cos_near - sin * sin_near]
+        out = stored(torch.stack(waves).to(dtype))
+    else:
+        out = sin.new_empty(2, even // 2, far.shape[-1], few.shape[0], dtype=dtype)
+        out[0] = (sin * cos_near).addcmul_(cos, sin_near)
+        out[1] = (cos * cos_near).addcmul_(sin, sin_near, value=-1)
+    return out.flatten(2).flatten(0, 1).narrow(0, 0, width).narrow(1, 0, n)
 
 
 @final
