@@ -65,7 +65,7 @@ def sinusoidal1d_code(
     """
     _require_width(width)
     points = line_positions(n, cells=cells, device=device, dtype=widest_dtype(device))
-    if torch.compiler.is_exporting():
+    if torch.compiler.is_exporting():  # to where a line of any length has no number of blocks
         return _code(points, width, temperature, dtype)
     graph = torch.compiler.is_compiling()  # it must not ask for the length
     even = width + width % 2
