@@ -43,6 +43,34 @@ def test_timm_applies_the_same(function: Turn) -> None:
     torch.testing.assert_close(function(x, angles), theirs, rtol=0, atol=1e-6)
 
 
+@BOTH
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own first tangent
+def test_gradients_of_all_kinds(function: Turn, learned: bool) -> None:
+    x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    angles = torch.randn(3, 2, dtype=torch.float64, requires_grad=learned)
+    assert torch.autograd.gradcheck(
+        function, (x, angles), check_forward_ad=True, check_batched_grad=True
+    )
+    assert torch.autograd.gradgradcheck(function, (x, angles), check_batched_grad=True)
+
+
+def test_turned_halves_are_not_kept_for_the_gradient() -> None:
+    x, angles = torch.randn(64, 5, 6, requires_grad=True), torch.randn(5, 3)
+    kept: list[int] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = rotate_half(x, angles)
+    assert max(kept) <= angles.numel()
+    out.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, rotate_half(torch.ones_like(x), -angles))
+
+
 def test_the_layouts_are_not_the_same() -> None:
     x, angles = torch.randn(5, 8), torch.randn(5, 4)
     assert (rotate(x, angles) - rotate_half(x, angles)).abs().max() > 0.1

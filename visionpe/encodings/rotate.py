@@ -7,11 +7,11 @@ the input's dtype: by one complex product, or in real numbers where a graph is c
 exporters know no complex numbers.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Complex, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from visionpe.encodings._unwatched import unwatched
 from visionpe.encodings.precision import wide_dtype
@@ -76,19 +76,42 @@ def turn_in_reals(
 ) -> Float[Tensor, "*b n d"]:
     """`rotate`, or `rotate_half`, by cosines and sines of the turns: no complex numbers."""
     precise = wide_dtype(x)
-    cos, sin, wide = cos.to(precise), sin.to(precise), x.to(precise)
+    cos, sin = cos.to(precise), sin.to(precise)
     if layout == "half":
-        a, b = wide.chunk(2, -1)
-        if unwatched(x, cos, sin):
-            out = wide * torch.cat([cos, cos], -1)
-            first, second = out.chunk(2, -1)
-            first.addcmul_(b, sin, value=-1)
-            second.addcmul_(a, sin)
-            return out.to(x.dtype)
+        if unwatched(cos, sin) and type(x) in (Tensor, nn.Parameter):
+            turned: Tensor = _TurnHalves.apply(x, cos, sin)
+            return turned
+        a, b = x.to(precise).chunk(2, -1)
         halves = torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin)
         return torch.cat(halves, -1).to(x.dtype)
-    a, b = wide.unflatten(-1, (-1, 2)).unbind(-1)
+    a, b = x.to(precise).unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2).to(x.dtype)
+
+
+class _TurnHalves(torch.autograd.Function):
+    """Turns by angles that learn nothing: the gradient is turned back, and `x` is not kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        ctx.save_for_forward(cos, sin)
+        wide = x.to(cos.dtype)
+        a, b = wide.chunk(2, -1)
+        out = wide * torch.cat([cos, cos], -1)
+        first, second = out.chunk(2, -1)
+        first.addcmul_(b, sin, value=-1)
+        second.addcmul_(a, sin)
+        return out.to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return turn_in_reals(grad, cos, -sin, "half"), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *constant: Tensor | None) -> Tensor:
+        cos, sin = ctx.saved_tensors
+        return turn_in_reals(tangent, cos, sin, "half")
 
 
 def _require_pairs(x: Tensor, angles: Tensor) -> None:
