@@ -172,6 +172,18 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_option_that_chooses_i
     )
 
 
+def test_a_place_for_checkpoints_outside_the_run_is_refused(
+    folder: Path, tiny: str, visionpe: Visionpe
+) -> None:
+    text = refused(visionpe("fit", "--config", tiny, "--trainer.default_root_dir", "mine"))
+    assert text == (
+        "`trainer.default_root_dir` must not be given, but is 'mine': all that a run writes lies "
+        "in a folder of its own. `--run.dir mine` chooses where that is made."
+    )
+    assert not (folder / "mine").exists()
+    assert not (folder / "runs").exists()
+
+
 def test_a_traceback_is_shown_when_asked_for(
     visionpe: Visionpe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

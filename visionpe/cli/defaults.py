@@ -45,7 +45,7 @@ def fill(
     if folder is None:
         config["logger"] = False
         return
-    config["default_root_dir"] = config.get("default_root_dir") or str(folder.path)
+    config["default_root_dir"] = str(folder.path)
     step = folder.step()
     if config.get("logger") in (None, True):
         board = TensorBoardLogger(
