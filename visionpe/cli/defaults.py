@@ -13,6 +13,7 @@ from visionpe.cli.folder import RunFolder
 from visionpe.cli.metrics import MetricsFile
 from visionpe.cli.predictions import Predictions
 from visionpe.cli.record import EpochLines, Record
+from visionpe.errors import ConfigError
 from visionpe.tasks.callbacks import LastCheckpoint, ReseedEachStep
 
 
@@ -78,6 +79,20 @@ def fill(
         )
     if not _has(given, LastCheckpoint):
         given.append(LastCheckpoint())
+
+
+def require_own_folder(config: dict[str, Any]) -> None:
+    """Refuses a place for checkpoints outside the run's folder, where runs would overwrite theirs.
+
+    Raises:
+        ConfigError: if the trainer is given one.
+    """
+    place = config.get("default_root_dir")
+    if place is not None:
+        raise ConfigError(
+            f"`trainer.default_root_dir` must not be given, but is {str(place)!r}: all that a run "
+            f"writes lies in a folder of its own. `--run.dir {place}` chooses where that is made."
+        )
 
 
 def _progress(config: dict[str, Any], given: list[Any]) -> None:

@@ -125,7 +125,7 @@ class VisionPECLI(LightningCLI):
         resolved = self._dumped()
         try:
             if not config.get("fast_dev_run"):
-                _require_own_folder(config)
+                defaults.require_own_folder(config)
                 run = self.config[self.verb].run
                 goes_on = self._changes(resolved)
                 self.folder = RunFolder.open(run, digest(resolved), verb=self.verb)
@@ -249,17 +249,3 @@ class VisionPECLI(LightningCLI):
         dumped: dict[str, Any] = yaml.safe_load(text)
         dumped.pop("config", None)
         return dumped
-
-
-def _require_own_folder(trainer: dict[str, Any]) -> None:
-    """Refuses a place for checkpoints outside the run's folder, where runs would overwrite theirs.
-
-    Raises:
-        ConfigError: if the trainer is given one.
-    """
-    place = trainer.get("default_root_dir")
-    if place is not None:
-        raise ConfigError(
-            f"`trainer.default_root_dir` must not be given, but is {str(place)!r}: all that a run "
-            f"writes lies in a folder of its own. `--run.dir {place}` chooses where that is made."
-        )

@@ -111,13 +111,13 @@ def _turn_at(
     places = exact_places(places, x)
     points, precise = points_of(places), wide_dtype(x)
     if torch.compiler.is_compiling():
-        cos, sin = (stored(part.to(precise)) for part in _waves_at(points, waves, places))
+        cos, sin = _waves_at(points, waves, places)
     else:
         phases = _phases(points, waves, places)
         if layout == "interleaved":
             return partial(turn, phases=phases.to(precise.to_complex()))
         cos, sin = phases.real, phases.imag  # every other number: to be laid out side by side
-    cos, sin = cos.to(precise).contiguous(), sin.to(precise).contiguous()
+    cos, sin = (stored(part.to(precise).contiguous()) for part in (cos, sin))
     return partial(turn_in_reals, cos=cos, sin=sin, layout=layout)
 
 
@@ -139,11 +139,9 @@ def _waves_at(points: Tensor, waves: Waves, places: Places) -> tuple[Tensor, Ten
         angles = pad_tokens(wave_angles(points, waves), places)
         return angles.cos(), angles.sin()
     down, along = _lattice_angles(points, waves, places.shape)
-    rows, columns = ((stored(part.cos()), stored(part.sin())) for part in (down, along))
-    (cos_y, sin_y), (cos_x, sin_x) = rows, columns
-    cos_y, sin_y = cos_y[..., :, None, :], sin_y[..., :, None, :]  # *b heads h 1 pairs
-    cos_x, sin_x = cos_x[..., None, :, :], sin_x[..., None, :, :]  # *b heads 1 w pairs
-    cos = (cos_y * cos_x - sin_y * sin_x).flatten(-3, -2)
+    cos_y, sin_y = (stored(part)[..., :, None, :] for part in (down.cos(), down.sin()))
+    cos_x, sin_x = (stored(part)[..., None, :, :] for part in (along.cos(), along.sin()))
+    cos = (cos_y * cos_x - sin_y * sin_x).flatten(-3, -2)  # *b heads h w pairs -> *b heads n pairs
     sin = (sin_y * cos_x + cos_y * sin_x).flatten(-3, -2)
     ends = (0, 0, places.prefix, places.suffix)  # 1 and 0: no turn
     return F.pad(cos, ends, value=1.0), F.pad(sin, ends)
