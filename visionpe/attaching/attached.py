@@ -44,10 +44,16 @@ class Attached(nn.Module):
         self.decay = NoDecay(model, CHILD)
         self.takes_frame = "frame" in inspect.signature(model.forward).parameters
         self.handles = [
-            model.register_forward_pre_hook(self.before, with_kwargs=True, prepend=True),
-            model.register_forward_hook(self.after, always_call=True),
+            model.register_forward_pre_hook(self.before, with_kwargs=True, prepend=True)
         ]
+        self.end_last(model)
         self.base_states = NotMissing(self)
+
+    def end_last(self, model: nn.Module) -> None:
+        """Has a call end behind the encodings of the model's own output."""
+        for handle in self.handles[1:]:
+            handle.remove()
+        self.handles[1:] = [model.register_forward_hook(self.after, always_call=True)]
 
     def forward(self, x: Any) -> Any:
         """Its argument: a model that is an `nn.Sequential` runs all of its children."""
@@ -58,7 +64,7 @@ class Attached(nn.Module):
         frame = kwargs.get("frame")
         if not self.takes_frame and "frame" in kwargs:
             kwargs = {name: value for name, value in kwargs.items() if name != "frame"}
-        self.caller.begin(args, frame)
+        self.caller.begin((*args, *kwargs.values()), frame)
         return args, kwargs
 
     def after(self, module: nn.Module, args: Any, output: Any) -> None:

@@ -67,15 +67,19 @@ class Caller:
     def begin(self, args: tuple[object, ...], frame: object) -> None:
         """A call of the model begins.
 
+        Args:
+            args: of the model, those by keyword too; its images are the first tensor.
+            frame: of the images.
+
         Raises:
             TypeError: if `frame` is no frame.
             ValueError: if it belongs to another number of images.
         """
         if frame is not None and not isinstance(frame, Frame):
             raise TypeError(f"`frame` must be a visionpe.Frame, but is {type(frame).__name__}.")
-        images = args[0] if args else None
+        images = next((x for x in args if isinstance(x, Tensor)), None)
         size = None
-        if isinstance(images, Tensor) and images.dim() == 4:
+        if images is not None and images.dim() == 4:
             require_batch(frame, images.shape[0])
             size = (images.shape[-2], images.shape[-1])
         if torch.compiler.is_compiling():

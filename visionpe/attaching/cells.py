@@ -1,5 +1,6 @@
 """How many cells a map has in a call, and how it is said that it cannot be told."""
 
+import itertools
 import math
 from functools import partial
 
@@ -36,16 +37,15 @@ def cells_at(module: str, lattice: Lattice, n: int, size: Size, call: Call) -> t
     else:
         exact = [s / c for s, c in zip(call.size, lattice.spacing, strict=True)]
         counts = [
-            sorted({math.floor(e), math.ceil(e), k} - {0}, key=partial(_distance, e))
-            for e, k in zip(exact, known, strict=True)
+            sorted({math.floor(e), math.ceil(e)} - {0}, key=partial(_distance, e)) for e in exact
         ]
-        for h in counts[0]:
-            for w in counts[1]:
-                if h * w == n:
-                    return h, w
+        # Or as at the other size, in both axes: half of the tokens may have as many as one alone.
+        for h, w in (*itertools.product(*counts), known):
+            if h * w == n:
+                return h, w
     raise AttachError(
         f"`{module}` was traced with a map of {in_words(known)} cells, for images of "
-        f"{in_words(size)} pixels, but has {n} cells. {remedy(call.size)}"
+        f"{in_words(size)} pixels, but has {n} cells. {remedy(call.size, size)}"
     )
 
 
@@ -95,8 +95,10 @@ def in_words(size: Size | None) -> str:
     return "an open size" if _is_open(size) else f"{size[0]} x {size[1]}"
 
 
-def remedy(size: Size | None) -> str:
-    """What to do about images of another size."""
+def remedy(size: Size | None, traced: Size | None = None) -> str:
+    """What to do about images of another size, or of the traced one but with other tokens."""
+    if size is not None and size == traced:
+        return "Encodings cannot tell which tokens were dropped or merged: turn that off."
     if size is None:
         return "Call the model itself, not a part of it, or attach with `size=` of these images."
     if _is_open(size):

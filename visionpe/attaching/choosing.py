@@ -12,6 +12,7 @@ from visionpe.tracing.sites import Site
 
 At = str | Sequence[str] | Callable[[Site], bool] | None
 Chosen = tuple[list[Site], list[tuple[Site, str]]]
+MODEL = "(model)"  # what messages call the model itself, whose name is empty
 
 
 def choose(found: Trace, model: nn.Module, kind: Kind, at: At) -> Chosen:
@@ -89,7 +90,7 @@ def _named(found: Trace, sites: list[Site], kind: Kind, at: At) -> list[Site]:
 
 def _matches(site: Site, pattern: str, kind: Kind) -> bool:
     """Attention and convolutions are also named by a module that they are part of."""
-    if fnmatchcase(site.module, pattern):
+    if fnmatchcase(site.module, "" if pattern == MODEL else pattern):
         return True
     return kind != "map" and fnmatchcase(site.module, f"{pattern}.*")
 
@@ -153,6 +154,6 @@ def _layout(site: Site) -> str | None:
 
 
 def _listed(sites: list[Site]) -> str:
-    names = list(dict.fromkeys(site.module or "(model)" for site in sites))
+    names = list(dict.fromkeys(site.module or MODEL for site in sites))
     shown = names if len(names) <= 8 else [*names[:4], "...", *names[-2:]]
     return f"{len(names)} modules: {', '.join(shown)}"

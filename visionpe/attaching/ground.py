@@ -106,7 +106,7 @@ class Ground:
             if n != token_count(traced):
                 raise AttachError(
                     f"`{self.site.module}` was traced with {traced.tokens} tokens, for images of "
-                    f"{in_words(self.size)} pixels, but has {n}. {remedy(call.size)}"
+                    f"{in_words(self.size)} pixels, but has {n}. {remedy(call.size, self.size)}"
                 )
             return traced.positions, traced.extent[0], traced.shape
         cell = self.site.lattice

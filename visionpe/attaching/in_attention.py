@@ -16,6 +16,7 @@ from visionpe.attaching.heads import Heads
 from visionpe.attaching.mha import multi_head
 from visionpe.attaching.products import FOLLOWED, Operands, factor
 from visionpe.attaching.scores import Acting, Turned, add_values, attention, bias_of, turn
+from visionpe.paddings.forwards import PaddedForward
 from visionpe.tracing.calls import PRODUCTS
 
 _CALLS = {
@@ -52,24 +53,35 @@ class Logits:
 class InAttention:
     """Runs the forward of one module with encodings in its attention.
 
-    Its `forward` is set on the module itself, above its class's.
+    Its `forward` is set on the module itself, above its class's and beneath that of other pads.
     """
 
     def __init__(self, owner: nn.Module, attached: Attached) -> None:
         self.owner = owner
         self.attached = attached
         self.acting: dict[str, list[tuple[Point, Acting]]] = {}  # by name
-        self.inner = vars(owner).get("forward")
-        owner.forward = self.forward
+        self.inner = _beneath_pads(owner)
+        _set_beneath_pads(owner, self.forward)
+        # torch's fast path for encoder layers calls no forward, unless there are hooks.
+        fast = isinstance(owner, nn.MultiheadAttention)
+        self.slow = owner.register_forward_hook(_nothing) if fast else None
+
+    @classmethod
+    def of(cls, owner: nn.Module, attached: Attached) -> "InAttention":
+        """The one that a module has, or a new one."""
+        own = getattr(_beneath_pads(owner), "__self__", None)
+        if isinstance(own, InAttention) and own.attached is attached:
+            return own
+        return cls(owner, attached)
 
     def leave(self, name: str) -> None:
         """Takes the encodings of a name off; behind the last, the module is as it was."""
         self.acting.pop(name, None)
-        if self.acting or vars(self.owner).get("forward") != self.forward:
+        if self.acting or _beneath_pads(self.owner) != self.forward:
             return
-        del self.owner.forward
-        if self.inner is not None:
-            self.owner.forward = self.inner
+        _set_beneath_pads(self.owner, self.inner)
+        if self.slow is not None:
+            self.slow.remove()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own forward, with the encodings that are on."""
@@ -221,3 +233,25 @@ class Meeting(TorchFunctionMode):
         if any(encoding.acts_on_values for encoding, _, _ in turned.placed):
             self.weighed[point] = turned
         return func(*args, **kwargs)
+
+
+def _nothing(module: nn.Module, args: Any, output: Any) -> None:
+    """A hook that is there to be seen."""
+
+
+def _beneath_pads(owner: nn.Module) -> Any:
+    """The forward that a module was given, without that of `visionpe.set_padding`, or None."""
+    forward = vars(owner).get("forward")
+    return forward.inner if isinstance(forward, PaddedForward) else forward
+
+
+def _set_beneath_pads(owner: nn.Module, forward: Any) -> None:
+    """Gives a module a forward; None: its class's."""
+    own = vars(owner)
+    outer = own.get("forward")
+    if isinstance(outer, PaddedForward):
+        outer.inner = forward
+    elif forward is None:
+        own.pop("forward", None)
+    else:
+        own["forward"] = forward

@@ -143,11 +143,28 @@ class InConv:
         self.held = held
         self.attached = attached
 
-    def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    def __call__(
+        self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor
+    ) -> Tensor:
         """The output with the term."""
         if not self.attached.active:
             return output
-        x = args[0]
+        x = args[0] if args else kwargs["input"]
+        if not _is_fresh(module, output):
+            output = output.clone()
         call = self.attached.caller.current()
         result: Tensor = self.held.now()(output, x.shape[-2], x.shape[-1], call.frame, call.made)
         return result
+
+
+def _is_fresh(module: nn.Module, y: Tensor) -> bool:
+    """Whether nobody but the caller will see the output, so that it can be changed in place.
+
+    Other hooks may keep it, and the backward pass of what else is computed in the module.
+    """
+    if len(module._forward_hooks) > 1:
+        return False
+    if torch.compiler.is_compiling() or not isinstance(y, Tensor):  # fx has a stand-in
+        return True
+    made = y.grad_fn
+    return made is None or made.name().startswith("ConvolutionBackward")

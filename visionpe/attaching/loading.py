@@ -32,7 +32,7 @@ from visionpe.attaching.refusals import (
     require_unsharded,
 )
 from visionpe.attaching.state import State, cells
-from visionpe.attaching.verbs import disabled
+from visionpe.attaching.verbs import detach, disabled
 from visionpe.errors import CheckpointError
 from visionpe.tracing.refusals import require_plain
 from visionpe.tracing.run import Trace, trace
@@ -99,9 +99,17 @@ def load(model: Model, state: State | str | Path) -> Model:
         (_plan(model, found[each["size"][0], each["size"][1]], each, what), share)
         for each, share in plans
     ]
-    for plan, share in made:
-        put(model, plan, share)
-    _fill(cast(Attached, attached_to(model)), saved, {plan.name for plan, _ in made})
+    names = [plan.name for plan, _ in made]
+    try:
+        for plan, share in made:
+            put(model, plan, share)
+        _fill(cast(Attached, attached_to(model)), saved, set(names), what)
+    except BaseException:
+        for name in names:
+            half = attached_to(model)
+            if half is not None and name in half.plans:
+                detach(model, name)
+        raise
     return model
 
 
@@ -137,14 +145,20 @@ def _plan(model: nn.Module, found: Trace, each: Recipe, what: str) -> Plan:
 
 
 def _site(found: Trace, kind: Kind, saved: Recipe) -> Site | None:
-    """The first of them: a module that runs several times has one encoding."""
-    for site in candidates(found, kind):
-        if (site.module, site.number) == (saved["module"], saved["number"]):
-            return site
-    return None
+    """The first of them: a module that runs several times has one encoding.
+
+    Of the same kind of call, if there is one: a module may attend in two ways.
+    """
+    same = [
+        site
+        for site in candidates(found, kind)
+        if (site.module, site.number) == (saved["module"], saved["number"])
+    ]
+    calls = [site for site in same if site.call == saved.get("call")]
+    return next(iter([*calls, *same]), None)
 
 
-def _fill(attached: Attached, saved: State, new: set[str]) -> None:
+def _fill(attached: Attached, saved: State, new: set[str], what: str) -> None:
     """The numbers; in what is new, parameters that were one are one again."""
     tied = saved.recipe["tied"]
     for key, first in tied.items():
@@ -153,6 +167,9 @@ def _fill(attached: Attached, saved: State, new: set[str]) -> None:
             owner, _, name = path.rpartition(".")
             attached.get_submodule(owner)._parameters[name] = attached.get_parameter(one)
     targets = attached.state_dict()
+    for key in [*saved.tensors, *tied]:
+        if key.removeprefix(f"{CHILD}.") not in targets:
+            raise CheckpointError(f"{what} has `{key}`, for which this model has no place.")
     with torch.no_grad():
         for key in [*saved.tensors, *tied]:
             numbers = saved.tensors[tied.get(key, key)]

@@ -42,18 +42,18 @@ def put(model: nn.Module, plan: Plan, share: bool) -> None:
         if isinstance(entry.encoding, AttentionEncoding):
             removals.append(_put_inside(module, attached, plan, entry, held))
         elif isinstance(entry.encoding, CoordTerm):
-            hook = module.register_forward_hook(InConv(held, attached))
+            hook = module.register_forward_hook(InConv(held, attached), with_kwargs=True)
             removals.append(hook.remove)
         elif isinstance(entry.encoding, MapEncoding):
             act = InMap(held, entry.site, plan.size, attached)
             removals.append(module.register_forward_hook(act).remove)
+    attached.end_last(model)
 
 
 def _put_inside(
     module: nn.Module, attached: Attached, plan: Plan, entry: Entry, held: Held
 ) -> Callable[[], None]:
-    own = getattr(vars(module).get("forward"), "__self__", None)
-    inside = own if isinstance(own, InAttention) else InAttention(module, attached)
+    inside = InAttention.of(module, attached)
     site = entry.site
     assert site.call is not None
     assert isinstance(entry.encoding, AttentionEncoding)

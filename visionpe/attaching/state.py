@@ -106,7 +106,7 @@ def ties(attached: Attached) -> dict[str, str]:
 
 
 def _attachment(attached: Attached, plan: Plan) -> Recipe:
-    group = attached.get_submodule(plan.name)._modules
+    group = cast(nn.Module, attached._modules[plan.name])._modules
     share = list(group) == ["shared"]
     keys = ["shared"] * len(plan.entries) if share else list(group)
     return {
@@ -126,6 +126,7 @@ def _site(entry: Entry, key: str, encoding: nn.Module) -> Recipe:
     return {
         "module": site.module,
         "number": site.number,
+        "call": site.call or "",
         "key": key,
         "cells": cells(entry),
         "encoding": recipe_of(encoding),

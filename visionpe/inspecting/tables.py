@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 from visionpe.inspecting.extents import Grid, made_for, of_map, of_tokens, widths
@@ -42,6 +43,19 @@ def _fits(tensor: Tensor, grids: list[Grid]) -> bool:
     return learned and one and tensor.dim() == 3 and tensor.shape[1] in cells - {1}
 
 
+def _of_sinusoids(tensor: Tensor, prefix: int, width: int) -> bool:
+    """Whether a table's cells are pairs of a sine and a cosine: the squares of a pair add to one.
+
+    No: of a table without numbers, on the meta device.
+    """
+    if tensor.is_meta:
+        return False
+    by_cell = tensor.movedim(1, -1) if tensor.dim() == 4 and tensor.shape[1] == width else tensor
+    cells = by_cell.reshape(-1, width)[prefix:].double()
+    wanted = torch.full(cells.shape[:1], width / 2, dtype=cells.dtype, device=cells.device)
+    return torch.allclose(cells.square().sum(-1), wanted, rtol=1e-2)
+
+
 def _table(
     model: nn.Module,
     name: str,
@@ -66,8 +80,11 @@ def _table(
         width = shape[-1]
         grid, prefix = of_tokens(shape[-2], own, said)
     learned = isinstance(tensor, nn.Parameter)
+    # What does not learn may be fixed, or part of a backbone that is frozen.
     kept = not tensor.requires_grad and any(p.requires_grad for p in model.parameters())
-    kind: Kind = "sinusoidal" if kept or not learned else "absolute"
+    alone = all(p.requires_grad for p in module.parameters() if p is not tensor)
+    fixed = not learned or (kept and (alone or _of_sinusoids(tensor.detach(), prefix, width)))
+    kind: Kind = "sinusoidal" if fixed else "absolute"
     return Source(
         kind,
         name,

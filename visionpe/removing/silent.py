@@ -57,8 +57,17 @@ def removed_of(module: nn.Module) -> tuple[Removed, ...]:
 
 
 def set_removed(module: nn.Module, removed: tuple[Removed, ...]) -> None:
-    """Changes what is taken out of a module; with nothing, it is of its own class again."""
+    """Changes what is taken out of a module; with nothing, it is of its own class again.
+
+    Raises:
+        RemoveError: if it was given yet another class since (a parametrization, shards).
+    """
     own = _own(module) if removed_of(module) else type(module)
+    if removed_of(module) and "removed_from" not in vars(type(module)):
+        raise RemoveError(
+            f"What was removed from {own.__name__} cannot be changed while it is a "
+            f"{type(module).__name__}: undo what made it one first (parametrizations, shards)."
+        )
     module.__class__ = _silent(own, removed) if removed else own
 
 
@@ -66,6 +75,7 @@ def _silent(own: type[nn.Module], removed: tuple[Removed, ...]) -> type[nn.Modul
     """The subclass."""
     members: dict[str, Any] = {
         "removed_sources": removed,
+        "removed_from": own,
         "__module__": own.__module__,
         "__qualname__": own.__qualname__,
         "__doc__": own.__doc__,
@@ -116,7 +126,7 @@ def _require_size(module: nn.Module, name: str, value: Any) -> None:
 
 
 def _own(module: nn.Module) -> Any:
-    return type(module).__mro__[1]
+    return type(module).removed_from  # type: ignore[attr-defined]
 
 
 def _reduce(module: nn.Module, protocol: Any) -> Any:

@@ -71,6 +71,13 @@ def require_plain(model: nn.Module) -> None:
         raise ValueError(
             f"`model` must be the model itself, but is compiled ({name}). Give its `._orig_mod`."
         )
+    for part, module in model.named_modules():
+        if getattr(module, "_compiled_call_impl", None) is not None:
+            where = f"`{part}`" if part else "it"
+            raise ValueError(
+                f"`model` must not be compiled yet, but {where} was by `.compile()`, and would go "
+                "on as it was then. Do this first, then compile."
+            )
     if isinstance(model, torch.jit.ScriptModule):
         raise ValueError(
             f"`model` must be Python, but is {name}, TorchScript. Give the module it was made of."

@@ -149,9 +149,10 @@ def _follow(
 ) -> Run:
     """One run, along rows (0) or columns (1)."""
     run = Run(size[axis], still)
-    line = torch.arange(size[axis], dtype=torch.float64) + 0.5
-    image = (line[:, None] if axis == 0 else line).expand(1, channels, *size).clone()
     with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))  # which hides operations
+        line = torch.arange(size[axis], dtype=torch.float64) + 0.5
+        image = (line[:, None] if axis == 0 else line).expand(1, channels, *size).clone()
         stack.enter_context(untouched(model))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
