@@ -253,6 +253,14 @@ def test_a_graph_of_fx_holds_the_term_of_a_convolution() -> None:
     torch.testing.assert_close(create_feature_extractor(model, ["fc"])(x)["fc"], model(x))
 
 
+@pytest.mark.parametrize("name", ["test_vit", "swin_tiny_patch4_window7_224"])
+def test_the_size_that_a_model_was_made_for_is_known(name: str) -> None:
+    model = timm.create_model(name, img_size=(64, 96), num_classes=3).eval()
+    visionpe.attach(model, visionpe.Rotary())
+    assert visionpe.status(model)[0].size == (64, 96)
+    assert model(torch.randn(1, 3, 64, 96)).shape == (1, 3)
+
+
 def test_a_model_compiled_in_place_is_refused() -> None:
     model = timm.create_model("test_resnet").eval()
     model.layer1.compile(backend="eager")

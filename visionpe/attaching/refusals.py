@@ -13,7 +13,9 @@ from visionpe.tracing.refusals import runs
 
 
 def image_size(model: nn.Module, size: tuple[int, int] | None) -> tuple[int, int]:
-    """The size given, or else the one in timm's configuration of the model.
+    """The size given, or else the one that the model was made for, as timm's models know.
+
+    That of its patches (`create_model(..., img_size=)`), else of its configuration.
 
     Raises:
         TypeError: if it is no size.
@@ -24,6 +26,9 @@ def image_size(model: nn.Module, size: tuple[int, int] | None) -> tuple[int, int
         if not isinstance(pair, tuple | list) or [type(n) for n in pair] != [int, int]:
             raise TypeError(f"`size` must be (h, w) in pixels, but is {size!r}.")
         return size[0], size[1]
+    made_for = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    if isinstance(made_for, tuple) and [type(n) for n in made_for] == [int, int]:
+        return made_for
     for name in ("pretrained_cfg", "default_cfg"):
         config = getattr(model, name, None)
         known = config.get("input_size") if isinstance(config, dict) else None
