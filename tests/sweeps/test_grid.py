@@ -1,10 +1,12 @@
+from datetime import date
 from pathlib import Path
 
 import pytest
 import yaml
 
 from visionpe.errors import ConfigError
-from visionpe.sweeps.grid import Cell, override, read
+from visionpe.sweeps.configs import override
+from visionpe.sweeps.grid import Cell, read
 
 BASE = {
     "model": {"class_path": "a.Model", "init_args": {"lr": 1.0, "inner": {"class_path": "b.X"}}},
@@ -124,6 +126,61 @@ def test_an_override_changes_a_copy() -> None:
             {"axes": {"seed": [0]}, "base": []},
             "{path}: `base` must name a configuration of `visionpe fit`.",
         ),
+        (
+            {"axes": {"seed": [0, 1, 0]}},
+            "{path}: the axis `seed` must have each value once, but has 0 and 0.",
+        ),
+        (
+            {"axes": {"rate": {"model.init_args.lr": [0.001, 0.01, "1e-3"]}}},
+            "{path}: the axis `rate` must have each value once, but has 0.001 and '1e-3'.",
+        ),
+        (
+            {"axes": {"width": {"model.init_args.width": [8, 8.0]}}},
+            "{path}: the axis `width` must have each value once, but has 8 and 8.0.",
+        ),
+        (
+            {"axes": {"deep": {True: {}, "True": {}}}},
+            "{path}: the axis `deep` must have each value once, but has True and 'True'.",
+        ),
+        (
+            {"axes": {"seed": [0]}, "fixed": {4: 1}},
+            "{path}: `fixed` must have dotted keys, but has the key 4.",
+        ),
+        (
+            {"axes": {"deep": {"yes": {True: 1}}}},
+            "{path}: the axis `deep` must have dotted keys, but has the key True.",
+        ),
+        (
+            {"axes": {"day": {"data.init_args.day": [date(2026, 1, 31)]}}},
+            "{path}: the axis `day`: `data.init_args.day` must be text, a number, true, false, "
+            "null, a list or a mapping, but is datetime.date(2026, 1, 31). Text is put in quotes.",
+        ),
+        (
+            {"axes": {"seed": [0]}, "tests": {"late": {"data": {"day": date(2026, 1, 31)}}}},
+            "{path}: the test `late`: `data.day` must be text, a number, true, false, null, a list "
+            "or a mapping, but is datetime.date(2026, 1, 31). Text is put in quotes.",
+        ),
+        (
+            {"axes": {"seed": [0]}, "fixed": {"a.b": {4: 1, "c": 2}}},
+            "{path}: `fixed`: the keys of `a.b` must be text, but are [4, 'c']. Put them in "
+            "quotes.",
+        ),
+        (
+            {"axes": {"seed": [0]}, "tests": {"a/b": {}}},
+            "{path}: the name of a test must be a file's name, but is 'a/b'. Leave out `/`.",
+        ),
+        (
+            {"axes": {"seed": [0]}, "name": "../x"},
+            "{path}: `name` must be a file's name, but is '../x'. Leave out `/`.",
+        ),
+        (
+            {"axes": {"seed": [0]}, "name": ".."},
+            "{path}: `name` must be a file's name, but is '..'.",
+        ),
+        (
+            {"axes": {"seed": [0]}, "metric": 3},
+            "{path}: `metric` must be the name of a metric, but is 3.",
+        ),
     ],
 )
 def test_a_wrong_sweep_file_is_named_with_its_key(
@@ -142,6 +199,22 @@ def test_a_missing_file_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     assert str(error.value) == (
         f"The file {tmp_path / 'sweeps.yaml'} does not exist. "
         f"Did you mean `{tmp_path / 'sweep.yaml'}`?"
+    )
+
+
+def test_values_that_only_look_alike_are_cells_of_their_own(tmp_path: Path) -> None:
+    axes = {"x": {"model.init_args.lr": [1, True, "one", None, 1.5, 2**60, 2**60 + 1]}}
+    assert len(_cells(_sweep(tmp_path, axes=axes))) == 7
+
+
+def test_a_date_in_the_base_is_refused(tmp_path: Path) -> None:
+    path = _sweep(tmp_path, axes={"seed": [0]})
+    (tmp_path / "base.yaml").write_text("data: {init_args: {day: 2026-01-31}}\n")
+    with pytest.raises(ConfigError) as error:
+        _cells(path)
+    assert str(error.value) == (
+        f"{tmp_path / 'base.yaml'}: `data.init_args.day` must be text, a number, true, false, "
+        "null, a list or a mapping, but is datetime.date(2026, 1, 31). Text is put in quotes."
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from visionpe.__main__ import main
+from visionpe.errors import ConfigError, RunFolderError
 from visionpe.report import is_sweep, make_sweep, read_sweep
 from visionpe.report.statistics import interval
 from visionpe.report.sweep import numbers
@@ -91,7 +92,22 @@ def test_only_some_labels_are_run_and_a_wrong_one_is_named(
     assert main(["sweep", str(path), "--dry-run", "--only", "rat=0.2"]) == 2
     assert capsys.readouterr().err == (
         "visionpe: `--only` must be AXIS=LABEL of the sweep, but has 'rat'. Did you mean `rate`? "
-        "There are rate, seed.\n"
+        "There are `rate`, `seed`.\n"
+    )
+    assert main(["sweep", str(path), "--dry-run", "--only", "seed=0", "seed=1"]) == 2
+    assert capsys.readouterr().err == (
+        "visionpe: `--only` must leave a cell, but seed=0 seed=1 leaves none. Several labels of an "
+        "axis are one word: AXIS=LABEL,LABEL.\n"
+    )
+
+
+def test_less_than_one_run_at_a_time_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", str(_file(tmp_path, seed=[0])), "--dry-run", "--jobs", "0"]) == 2
+    assert capsys.readouterr().err == (
+        "visionpe: argument --jobs: must be a number from 1 on, but is 0. `visionpe sweep --help` "
+        "says more.\n"
     )
 
 
@@ -104,6 +120,40 @@ def test_a_misspelt_key_is_found_before_anything_is_run(
     assert capsys.readouterr().err == (
         "visionpe: The cell rate=0.1 is no configuration of `visionpe fit`: There is no key "
         "`optimizer.lrr` of torch.optim.Adam. Did you mean `lr`?\n"
+    )
+    assert not Path("runs").exists()
+
+
+def test_a_misspelt_key_of_a_test_is_found_before_anything_is_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = _file(tmp_path, seed=[0])
+    content = yaml.safe_load(path.read_text())
+    tests = {"same": {}, "large": {"data.init_args.eval_batch_sise": 8}}
+    path.write_text(yaml.safe_dump(content | {"tests": tests}, sort_keys=False))
+    assert main(["sweep", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        "visionpe: The test `large` of the cell seed=0 is no configuration of `visionpe test`: "
+        "There is no key `data.eval_batch_sise` of visionpe.data.not_so_clevr.NotSoClevr. Did "
+        "you mean `eval_batch_size`?\n"
+    )
+    assert not Path("runs").exists()
+
+
+def test_a_misspelt_encoding_is_found_before_anything_is_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = _BASE.parents[1] / "classification" / "y_arrow.yaml"
+    path = tmp_path / "sweep.yaml"
+    axes = {"encoding": {"model.init_args.encodings": ["visionpe.Rotary", "visionpe.Rotry"]}}
+    path.write_text(yaml.safe_dump({"base": str(base), "axes": axes}))
+    assert main(["sweep", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        "visionpe: The cell encoding=visionpe.Rotry is no configuration of `visionpe fit`: "
+        "`encodings` must name a class, but there is no 'visionpe.Rotry'. Did you mean "
+        "'Rotary' or 'RotaryMixed'? `visionpe list encodings` names them.\n"
     )
     assert not Path("runs").exists()
 
@@ -152,6 +202,14 @@ def test_a_finished_run_is_not_taken_for_that_of_a_changed_configuration(
     assert ran == [after.id]
     config = yaml.safe_load(folder.config(after.id).read_text())
     assert Path(config["run"]["dir"], config["run"]["name"]) == folder.runs(after)
+
+
+def test_no_label_leads_out_of_the_folder(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "toy")
+    for label in ("../../../x", "a/../../../../x", "../x", "a/b", ".."):
+        runs = folder.runs(Cell({"weights": label}, {}))
+        assert runs.resolve().is_relative_to(folder.path / "runs"), label
+    assert folder.runs(Cell({"weights": "a/b"}, {})).parent.name == "weights=a"
 
 
 def _outcomes(folder: Path) -> Path:
@@ -204,6 +262,55 @@ def test_the_page_of_a_sweep_has_means_intervals_costs_and_failures(tmp_path: Pa
     assert rows[1].startswith("none,3,0.42 (0.3703 to 0.4697),0.51 (")
     assert rows[2].endswith(',"1,001",15 (15 to 15),0')
     assert files["stress.csv"].decode().splitlines()[1].startswith("none,resolution,0.5,3,0.46,")
+
+
+def test_a_metric_that_no_run_has_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    folder = _outcomes(tmp_path / "toy")
+    (folder / "sweep.yaml").write_text("metric: 'test: test/acc'\n")
+    with pytest.raises(ConfigError) as error:
+        read_sweep(folder)
+    assert str(error.value) == (
+        f"`metric` of {folder / 'sweep.yaml'} must be one of the runs', but is 'test: test/acc'. "
+        "Did you mean `test: test/acc1`?"
+    )
+
+
+def test_a_sweep_whose_runs_have_no_metrics_has_no_page(tmp_path: Path) -> None:
+    folder = _outcomes(tmp_path / "toy")
+    (folder / "results.jsonl").write_text('{"labels": {}, "status": "done", "metrics": {}}\n')
+    with pytest.raises(RunFolderError, match="must have metrics, but have none"):
+        read_sweep(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("sweep.yaml", "metric: [", "{file} must be YAML, but is not."),
+        ("sweep.yaml", "- 1\n", "{file} must be a mapping, but is not."),
+        ("results.jsonl", "{}x\n", "Line 1 of {file} must be JSON, but is not."),
+        (
+            "results.jsonl",
+            '{"labels": {}}\n',
+            "Line 1 of {file} must have the key `status`, but has not.",
+        ),
+        (
+            "results.jsonl",
+            '{"status": "done"}\n',
+            "Line 1 of {file} must have the key `labels`, but has not.",
+        ),
+        ("results.jsonl", "3\n", "Line 1 of {file} must have the key `status`, but has not."),
+    ],
+)
+def test_a_damaged_file_of_a_sweep_is_named(
+    tmp_path: Path, name: str, content: str, says: str
+) -> None:
+    folder = _outcomes(tmp_path / "toy")
+    (folder / name).write_text(content)
+    with pytest.raises(RunFolderError) as error:
+        read_sweep(folder)
+    assert str(error.value) == (
+        says.format(file=folder / name) + " Run the sweep again: it writes the file anew."
+    )
 
 
 def test_numbers_of_tests_are_named_by_their_test() -> None:

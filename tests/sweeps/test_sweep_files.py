@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from visionpe.cli.sweep import _require_distinct, _require_valid
-from visionpe.sweeps.grid import override, read
+from visionpe.sweeps.configs import override
+from visionpe.sweeps.grid import read
 from visionpe.tasks import Classification
 
 _FOLDER = Path(__file__).parents[2] / "configs" / "sweeps"
@@ -15,9 +16,10 @@ _FILES = sorted(_FOLDER.glob("*.yaml"))
 
 @pytest.mark.parametrize("path", _FILES, ids=lambda path: path.stem)
 def test_cells_differ_and_are_configurations_of_fit(path: Path) -> None:
-    cells = list(read(path).cells(path.parent))
+    sweep = read(path)
+    cells = list(sweep.cells(path.parent))
     _require_distinct(cells)
-    _require_valid(cells)
+    _require_valid(cells, sweep.tests)
 
 
 def test_every_encoding_of_y_arrow_learns_and_runs_on_the_canvas_of_each_test() -> None:

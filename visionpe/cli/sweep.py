@@ -6,11 +6,14 @@ import io
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
-from visionpe.cli.words import Parser, run
+from visionpe.cli.words import Parser, count, run
 from visionpe.errors import ConfigError
+from visionpe.sweeps.configs import Overrides, override
 from visionpe.sweeps.folder import SweepFolder
 from visionpe.sweeps.grid import Cell, read
+from visionpe.sweeps.standing import settle
 
 
 def main(argv: list[str]) -> int:
@@ -36,9 +39,11 @@ def _sweep(words: argparse.Namespace) -> int:
         for cell in chosen:
             print(f"{cell.id}  {cell.name}")
         return 0
-    _require_valid(chosen)
+    _require_valid(chosen, sweep.tests)
     folder = SweepFolder(Path(words.dir) / sweep.name)
     folder.begin(path.read_text(encoding="utf-8"), cells)
+    for cell in cells:  # the results say nothing of tests that are no longer those of the sweep
+        settle(folder, cell, sweep)
     print(f"{folder.path}: {len(chosen)} cells", flush=True)
     from visionpe.sweeps.engine import run
 
@@ -67,6 +72,7 @@ def _require_distinct(cells: list[Cell]) -> None:
 
 def _chosen(cells: list[Cell], only: list[str]) -> list[Cell]:
     """The cells that every `AXIS=LABEL[,LABEL]` allows."""
+    chosen = cells
     for words in only:
         axis, _, labels = words.partition("=")
         known = list(dict.fromkeys(cell.labels[axis] for cell in cells if axis in cell.labels))
@@ -75,35 +81,68 @@ def _chosen(cells: list[Cell], only: list[str]) -> list[Cell]:
             if name not in names:
                 near = get_close_matches(name, names, n=1)
                 hint = f" Did you mean `{near[0]}`?" if near else ""
+                listed = ", ".join(f"`{each}`" for each in names)
                 raise ConfigError(
                     f"`--only` must be AXIS=LABEL of the sweep, but has {name!r}.{hint} "
-                    f"There are {', '.join(names)}."
+                    f"There are {listed}."
                 )
-        cells = [cell for cell in cells if cell.labels[axis] in wanted]
-    return cells
+        chosen = [cell for cell in chosen if cell.labels[axis] in wanted]
+    if not chosen:
+        raise ConfigError(
+            f"`--only` must leave a cell, but {' '.join(only)} leaves none. Several labels of an "
+            "axis are one word: AXIS=LABEL,LABEL."
+        )
+    return chosen
 
 
-def _require_valid(cells: list[Cell]) -> None:
-    """Has Lightning's parser read one cell of each value of each axis, before any is run."""
+def _require_valid(cells: list[Cell], tests: dict[str, Overrides]) -> None:
+    """Has Lightning's parser read one cell of each value of each axis, before any is run.
+
+    And each test of those cells.
+    """
+    for cell in _covering(cells):
+        parsed = _parsed("fit", cell.config, f"The cell {cell.name}")
+        _require_encodings(cell, parsed["model"])
+        for name, overrides in tests.items():
+            config = override(cell.config, overrides)
+            _parsed("test", config, f"The test `{name}` of the cell {cell.name}")
+
+
+def _parsed(verb: str, config: dict[str, Any], whose: str) -> dict[str, Any]:
+    """A configuration as Lightning's parser completes it."""
     import tempfile
 
     import yaml
 
     from visionpe.cli import verbs
 
-    for cell in _covering(cells):
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, f"{cell.id}.yaml")
-            file.write_text(yaml.safe_dump(cell.config), encoding="utf-8")
-            out, err = io.StringIO(), io.StringIO()
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = verbs.main("fit", ["--config", str(file), "--print_config"])
-            if code:
-                says = err.getvalue().strip().removeprefix("visionpe: ")
-                raise ConfigError(
-                    f"The cell {cell.name} is no configuration of `visionpe fit`: "
-                    f"{says.replace(f' (in {file})', '')}"
-                )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "config.yaml")
+        file.write_text(yaml.safe_dump(config), encoding="utf-8")
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = verbs.main(verb, ["--config", str(file), "--print_config"])
+    if code:
+        says = err.getvalue().strip().removeprefix("visionpe: ").replace(f" (in {file})", "")
+        raise ConfigError(f"{whose} is no configuration of `visionpe {verb}`: {says}")
+    parsed: dict[str, Any] = yaml.safe_load(out.getvalue())
+    return parsed
+
+
+def _require_encodings(cell: Cell, model: dict[str, Any]) -> None:
+    """Has the lines of a classifier's encodings read, which are any mapping to the parser."""
+    from visionpe.tasks import Classification
+    from visionpe.tasks.recipes import recipes
+
+    package, _, name = model["class_path"].rpartition(".")
+    if name != Classification.__name__ or not package.startswith("visionpe.tasks"):
+        return
+    try:
+        recipes(model["init_args"]["encodings"])
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"The cell {cell.name} is no configuration of `visionpe fit`: {error}"
+        ) from error
 
 
 def _covering(cells: Iterable[Cell]) -> list[Cell]:
@@ -131,7 +170,7 @@ def _parser() -> Parser:
         metavar="AXIS=LABEL[,LABEL]",
         help="these cells alone, such as `--only seed=0,1 encoding=none`",
     )
-    parser.add_argument("--jobs", type=int, help="most cells at a time")
+    parser.add_argument("--jobs", type=count, help="most cells at a time")
     parser.add_argument(
         "--address",
         help="of a Ray cluster (`auto`, HOST:PORT) whose machines share the folder; by default "

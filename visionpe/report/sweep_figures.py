@@ -91,7 +91,8 @@ def _cost(runs: Runs) -> Picture:
         ax.set(xlabel="CPU seconds of a run", ylabel=runs.metric)
         ax.grid(color="#e4e4e4", lw=0.6)
         ax.set_axisbelow(True)
-        ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+        if scored:
+            ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return Picture(
         "cost",
         "What it costs",

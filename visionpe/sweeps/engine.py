@@ -13,6 +13,7 @@ from visionpe.errors import VisionPEError
 from visionpe.sweeps.folder import SweepFolder
 from visionpe.sweeps.grid import Cell, Sweep
 from visionpe.sweeps.running import run_cell
+from visionpe.sweeps.standing import settle
 
 Say = Callable[[str], None]
 
@@ -32,6 +33,8 @@ def run(
 ) -> list[dict[str, Any]]:
     """Runs those of the cells that are not done yet, several at a time; returns their outcomes.
 
+    A cell that is done but for its tests or stress is not trained again.
+
     Args:
         address: of a Ray cluster, whose machines share the sweep's folder; by default a Ray of
             this machine alone, that listens on the loopback address and ends with the sweep.
@@ -43,7 +46,7 @@ def run(
     """
     if say is None:
         say = partial(print, file=sys.stdout, flush=True)  # this one: Tune's is turned away
-    open_cells = [cell for cell in cells if (folder.outcome(cell.id) or {}).get("status") != "done"]
+    open_cells = [cell for cell in cells if not settle(folder, cell, sweep)]
     skipped = len(cells) - len(open_cells)
     if skipped:
         say(f"{skipped} of {len(cells)} cells are done already")

@@ -2,6 +2,7 @@
 
 DIR/NAME/sweep.yaml          the sweep file, as it was last given
 DIR/NAME/cells/ID.yaml       the cell: `visionpe fit --config` runs it by hand
+DIR/NAME/cells/ID.TEST,DIGEST.yaml  a test of its last checkpoint, known by its configuration
 DIR/NAME/cells/ID.log        what its runs printed
 DIR/NAME/cells/ID.json       its outcome
 DIR/NAME/runs/CELL,ID/...    its run folder
@@ -60,11 +61,18 @@ class SweepFolder:
 
     def runs(self, cell: Cell) -> Path:
         """Where the runs of a cell are: not those of another configuration with its labels."""
-        return self.path / "runs" / f"{cell.name},{cell.id}"
+        name = f"{cell.name},{cell.id}"
+        if ".." in Path(name).parts:  # of a label such as `../../weights.pth`: it stays in here
+            name = name.replace("/", "_")
+        return self.path / "runs" / name
 
     def config(self, cell_id: str) -> Path:
         """The cell's configuration."""
         return self.path / "cells" / f"{cell_id}.yaml"
+
+    def test_config(self, cell_id: str, test: str) -> Path:
+        """The configuration of a test of the cell."""
+        return self.path / "cells" / f"{cell_id}.{test}.yaml"
 
     def log(self, cell_id: str) -> Path:
         """What the cell's runs print."""

@@ -1,20 +1,20 @@
 """The sweep file: axes, whose product is a grid of ordinary `fit` configurations."""
 
-import hashlib
 import itertools
-import json
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, final
 
-import yaml
-
 from visionpe.errors import ConfigError
-
-Overrides = dict[str, Any]  # dotted keys of a `fit` configuration, and their values
+from visionpe.sweeps.checks import (
+    require_apart,
+    require_file_name,
+    require_overrides,
+    require_plain,
+)
+from visionpe.sweeps.configs import Overrides, digest, merged, override, read_yaml
 
 
 @final
@@ -33,8 +33,7 @@ class Cell:
     @property
     def id(self) -> str:
         """Twelve hexadecimal digits: the same for the same configuration, on every machine."""
-        text = json.dumps(self.config, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return digest(self.config)
 
     @property
     def name(self) -> str:
@@ -83,12 +82,14 @@ class Sweep:
             folder: of the sweep file.
 
         Raises:
-            ConfigError: if a base configuration is missing or no YAML, or an override names
-                something inside a value that is no mapping.
+            ConfigError: if a base configuration is missing, no YAML or not plain, or an override
+                names something inside a value that is no mapping.
         """
         base: dict[str, Any] = {}
         for name in self.base:
-            base = _merged(base, _read(folder / name))
+            content = read_yaml(folder / name)
+            require_plain(str(folder / name), content)
+            base = merged(base, content)
         base.pop("run", None)
         for combination in itertools.product(*(axis.items() for axis in self.axes.values())):
             config = override(base, self.fixed)
@@ -105,7 +106,7 @@ def read(path: str | Path) -> Sweep:
         ConfigError: if it is missing, no YAML, or says something that cannot be.
     """
     path = Path(path)
-    content = _read(path)
+    content = read_yaml(path)
     known = [field.name for field in fields(Sweep)]
     for key in content:
         if key not in known:
@@ -133,14 +134,24 @@ def read(path: str | Path) -> Sweep:
     fixed = content.get("fixed") or {}
     if not isinstance(fixed, dict):
         raise ConfigError(f"{path}: `fixed` must map dotted keys to values, but is {fixed!r}.")
+    require_overrides(f"{path}: `fixed`", fixed)
+    require_apart(f"{path}: `tests`", tests, numbers=False)
+    for test, overrides in tests.items():
+        require_file_name(f"{path}: the name of a test", str(test))
+        require_overrides(f"{path}: the test `{test}`", overrides)
+    name = str(content.get("name") or path.stem)
+    require_file_name(f"{path}: `name`", name)
+    metric = content.get("metric")
+    if metric is not None and not isinstance(metric, str):
+        raise ConfigError(f"{path}: `metric` must be the name of a metric, but is {metric!r}.")
     return Sweep(
-        name=str(content.get("name") or path.stem),
+        name=name,
         base=bases,
         axes={str(name): _axis(path, str(name), axis) for name, axis in axes.items()},
         fixed=fixed,
         tests={str(name): overrides for name, overrides in tests.items()},
         stress=stress,
-        metric=content.get("metric"),
+        metric=metric,
         retries=_count(path, content, "retries", 1, least=0),
         cpus=_count(path, content, "cpus", 1, least=1),
         gpus=_count(path, content, "gpus", 0, least=0),
@@ -148,22 +159,28 @@ def read(path: str | Path) -> Sweep:
 
 
 def _axis(path: Path, name: str, axis: Any) -> dict[str, Overrides]:
+    where = f"{path}: the axis `{name}`"
     if name == "seed" and isinstance(axis, list):
         axis = {"seed_everything": axis}
     if isinstance(axis, dict) and len(axis) == 1:
         ((key, values),) = axis.items()
         if isinstance(values, list) and values:
-            return {str(value): {str(key): value} for value in values}
+            require_overrides(where, {key: values})
+            require_apart(where, values)
+            return {str(value): {key: value} for value in values}
     if (
         not isinstance(axis, dict)
         or not axis
         or not all(isinstance(v, dict) for v in axis.values())
     ):
         raise ConfigError(
-            f"{path}: the axis `{name}` must map labels to overrides, as "
+            f"{where} must map labels to overrides, as "
             "`none: {model.init_args.encodings: null}`, or one dotted key to a list of values, but "
             f"is {axis!r}."
         )
+    require_apart(where, axis, numbers=False)
+    for overrides in axis.values():
+        require_overrides(where, overrides)
     return {str(label): overrides for label, overrides in axis.items()}
 
 
@@ -174,59 +191,3 @@ def _count(path: Path, content: dict[str, Any], key: str, default: int, *, least
             f"{path}: `{key}` must be a whole number of at least {least}, but is {value!r}."
         )
     return value
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        beside = [found.name for found in path.parent.glob("*.y*ml")]
-        near = get_close_matches(path.name, beside, n=1)
-        hint = f" Did you mean `{path.with_name(near[0])}`?" if near else ""
-        raise ConfigError(f"The file {path} does not exist.{hint}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The file {path} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"The file {path} is not valid YAML{where}.") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"The file {path} must be a mapping, but is {type(content).__name__}.")
-    return content
-
-
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Mappings joined key by key; of another class, `init_args` begin anew."""
-    if "class_path" in above and above["class_path"] != below.get("class_path"):
-        return deepcopy(above)
-    result = dict(below)
-    for key, value in above.items():
-        before = result.get(key)
-        both = isinstance(before, dict) and isinstance(value, dict)
-        result[key] = _merged(before, value) if both else deepcopy(value)  # type: ignore[arg-type]
-    return result
-
-
-def override(config: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
-    """A configuration with dotted keys set.
-
-    >>> override({"a": {"b": 1}}, {"a.c": 2})
-    {'a': {'b': 1, 'c': 2}}
-    """
-    config = deepcopy(config)
-    for key, value in overrides.items():
-        _set(config, key, value)
-    return config
-
-
-def _set(config: dict[str, Any], key: str, value: Any) -> None:
-    """Sets a dotted key; mappings on the way are made."""
-    *way, last = key.split(".")
-    for part in way:
-        inner = config.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(
-                f"`{key}` must name a key inside mappings, but `{part}` is {inner!r} in the base."
-            )
-        config = inner
-    config[last] = deepcopy(value)

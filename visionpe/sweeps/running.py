@@ -14,8 +14,10 @@ from typing import Any
 
 import yaml
 
+from visionpe.sweeps.configs import Overrides, digest, override
 from visionpe.sweeps.folder import SweepFolder
-from visionpe.sweeps.grid import Cell, Overrides, Sweep, override
+from visionpe.sweeps.grid import Cell, Sweep
+from visionpe.sweeps.standing import test_digests, tested_before_digests
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 # Several commands take no longer to start than one.
@@ -38,7 +40,8 @@ def run_cell(folder: SweepFolder, cell: Cell, sweep: Sweep) -> dict[str, Any]:
     """Runs a cell to its end, goes on where it was stopped before, and keeps the outcome.
 
     Raises:
-        CellError: if a command failed; the outcome says which and its last words.
+        CellError: if a command failed; the outcome says which and its last words, or what else
+            went wrong.
     """
     started = time.time()
     before = folder.outcome(cell.id) or {}
@@ -57,11 +60,15 @@ def run_cell(folder: SweepFolder, cell: Cell, sweep: Sweep) -> dict[str, Any]:
         kept = ("metrics", "steps", "epochs", "parameters", "cpu_seconds", "wall_seconds")
         outcome |= {key: done[key] for key in kept if key in done}
         outcome["tests"] = _tests(folder, cell, run, sweep.tests, sweep.cpus)
+        outcome["test_digests"] = test_digests(cell, sweep.tests)
         if sweep.stress:
             outcome["stress"] = _stress(folder, cell, run, sweep.cpus)
         outcome["status"] = "done"
     except CellError as error:
         outcome["error"] = str(error)
+        raise
+    except Exception as error:
+        outcome["error"] = f"{type(error).__name__}: {error}"
         raise
     finally:
         outcome["seconds"] = round(time.time() - started, 1)
@@ -83,25 +90,46 @@ def _tests(
     folder: SweepFolder, cell: Cell, run: Path, tests: dict[str, Overrides], cpus: int
 ) -> dict[str, dict[str, float]]:
     """By name, the metrics of tests of the run's last checkpoint."""
+    places = {name: _place(folder, cell, run, name, tests[name]) for name in tests}
     commands = []
-    for name, overrides in tests.items():
-        if not any((run / "tests" / name).glob("*/metrics.csv")):
-            kept = {"run": {"dir": str(run / "tests"), "name": name}}
-            text = yaml.safe_dump(override(cell.config, overrides) | kept, sort_keys=False)
-            file = folder.write(f"cells/{cell.id}.{name}.yaml", text)
+    for name, place in places.items():
+        if not _numbers(place):
+            config = _test_config(cell, tests[name], place)
+            file = folder.test_config(cell.id, place.name)
+            folder.write(f"cells/{file.name}", yaml.safe_dump(config, sort_keys=False))
             checkpoint = run / "checkpoints" / "last.ckpt"
             commands.append(["test", "--config", str(file), "--ckpt_path", str(checkpoint)])
     _run(folder, cell, commands, cpus)
-    return {name: _numbers(run / "tests" / name) for name in tests}
+    found = {name: _numbers(place) for name, place in places.items()}
+    for name, numbers in found.items():
+        if not numbers:
+            raise CellError(f"`visionpe test` left no numbers in {places[name]}.")
+    return found
+
+
+def _place(folder: SweepFolder, cell: Cell, run: Path, name: str, overrides: Overrides) -> Path:
+    """Where a test is kept: not with one of its name and other overrides."""
+    place = run / "tests" / name
+    if _numbers(place) and tested_before_digests(folder, cell, name, overrides):
+        return place
+    return place.with_name(f"{name},{digest(override(cell.config, overrides))}")
+
+
+def _test_config(cell: Cell, overrides: Overrides, place: Path) -> dict[str, Any]:
+    """The configuration of a test: its numbers go to `metrics.csv`, wherever those of fit go."""
+    config = override(cell.config, overrides)
+    if isinstance(config.get("trainer"), dict):
+        config["trainer"].pop("logger", None)
+    return config | {"run": {"dir": str(place.parent), "name": place.name}}
 
 
 def _numbers(where: Path) -> dict[str, float]:
-    """The metrics of the latest of some tests."""
+    """The metrics of the latest of some tests; none if there are none."""
     found = sorted(where.glob("*/metrics.csv"))
-    rows = list(csv.DictReader(found[-1].open(encoding="utf-8"))) if found else []
-    if not rows:
-        raise CellError(f"`visionpe test` left no numbers in {where}.")
-    return {key: float(value) for key, value in rows[-1].items() if value and "/" in key}
+    lines = found[-1].read_text(encoding="utf-8").splitlines() if found else []
+    rows = list(csv.DictReader(lines))
+    last = rows[-1] if rows else {}
+    return {key: float(value) for key, value in last.items() if value and "/" in key}
 
 
 def _stress(folder: SweepFolder, cell: Cell, run: Path, cpus: int) -> list[dict[str, Any]]:
@@ -131,8 +159,9 @@ def _run(folder: SweepFolder, cell: Cell, commands: Sequence[Sequence[str]], cpu
     ):
         code = process.wait()
     if code:
-        last = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-        raise CellError(f"`visionpe {commands[0][0]}` ended with {code}: {last[-1]} (see {log})")
+        lines = log.read_text("utf-8", "replace").splitlines()
+        last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        raise CellError(f"`visionpe {commands[0][0]}` ended with {code}: {last} (see {log})")
 
 
 def _end_with_parent() -> None:

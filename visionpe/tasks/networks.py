@@ -1,13 +1,15 @@
 """The network of a task: a backbone with its weights, less what is replaced, plus encodings."""
 
+from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 import visionpe
+from visionpe.attaching.attached import CHILD
 from visionpe.tasks.backbones import Subject, make_backbone
 from visionpe.tasks.recipes import Lines, recipes
-from visionpe.tasks.weights import load_weights
+from visionpe.tasks.weights import load_weights, read_state
 
 
 def make_network(
@@ -22,20 +24,40 @@ def make_network(
 ) -> nn.Module:
     """The backbone with its weights, without what is replaced, with its encodings attached.
 
-    The lines of `encodings` are looked at first: a misspelt one costs no download.
+    The lines of `encodings` are looked at first: a misspelt one costs no download. Weights that
+    have those of attached encodings, as our own checkpoints, fill them too.
     """
     found = recipes(encodings)
     network = make_backbone(backbone, subject, backbone_args, pretrained=pretrained)
-    if weights is not None:
-        left_out = load_weights(network, weights, num_classes=subject.num_classes)
-        if left_out:
-            print(f"{weights}: {', '.join(left_out)} of another number of classes, left out")
+    whole = weights is not None and bool(found) and _has_encodings(weights)
+    if weights is not None and not whole:
+        _load(network, weights, subject)
     if replace:
         for kind in [replace] if isinstance(replace, str) else replace:
             visionpe.remove(network, kind)
     for recipe in found:
         recipe.attach(network, subject.image_size)
+    if weights is not None and whole:
+        _load(network, weights, subject)
     return network
+
+
+def _has_encodings(weights: str) -> bool:
+    """Whether a file of weights has those of attached encodings, in a wrapper or without one."""
+    content = read_state(Path(weights))
+    states = [content, *(value for value in content.values() if isinstance(value, dict))]
+    return any(
+        isinstance(value, Tensor) and CHILD in str(key).split(".")
+        for state in states
+        for key, value in state.items()
+    )
+
+
+def _load(network: nn.Module, weights: str, subject: Subject) -> None:
+    """Fills the network; says which weights of a head of other classes are left out."""
+    left_out = load_weights(network, weights, num_classes=subject.num_classes)
+    if left_out:
+        print(f"{weights}: {', '.join(left_out)} of another number of classes, left out")
 
 
 def subject_of(
