@@ -141,8 +141,9 @@ def test_other_verbs_have_folders_of_their_own(folder: Path, tiny: str, visionpe
 
 def test_what_does_not_change_a_result_does_not_change_the_hash() -> None:
     config = {"model": {"lr": 0.1}, "run": {"dir": "a"}, "trainer": {"enable_progress_bar": True}}
-    other = {"model": {"lr": 0.1}, "run": {"dir": "b"}, "trainer": {}, "ckpt_path": "x"}
+    other = {"model": {"lr": 0.1}, "run": {"dir": "b"}, "trainer": {}, "ckpt_path": None}
     assert digest(config) == digest(other)
+    assert digest(config) != digest({**config, "ckpt_path": "x"})  # it begins elsewhere
     assert digest(config) != digest({**config, "model": {"lr": 0.2}})
 
 

@@ -83,3 +83,40 @@ def test_bad_input_is_refused_in_one_sentence(
     assert says(str(other)) == (
         f"The checkpoint {other} must be of visionpe.tasks.Classification, but is of tiny.Tiny."
     )
+
+
+def test_data_that_cannot_be_made_are_refused_in_one_line(
+    trained: Path, visionpe: Visionpe
+) -> None:
+    import torch
+
+    last = trained / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    content["visionpe"]["data"]["init_args"]["batch_size"] = 0
+    torch.save(content, last)
+    (last.parent / "manifest.json").unlink()
+    code, text = visionpe("stress", str(last))
+    assert code == 2
+    assert text == (
+        f"visionpe: The data of {last} cannot be made: `batch_size` must be at least 1 "
+        "image, but is 0.\n"
+    )
+    code, text = visionpe("stress", str(trained), "--device", "foo")
+    assert code == 1
+    assert text.startswith("visionpe: RuntimeError: ")
+    assert text.endswith(" (VISIONPE_TRACEBACK=1 shows the traceback)\n")
+    assert len(text.splitlines()) == 1
+
+
+def test_a_classifier_takes_lightnings_optimizer(
+    trained: Path, folder: Path, visionpe: Visionpe
+) -> None:
+    import torch
+
+    words = ("--optimizer", "SGD", "--optimizer.lr", "0.01", "--optimizer.weight_decay", "0.5")
+    code, text = visionpe("fit", "--config", "small.yaml", *words)
+    assert code == 0, text
+    last = folder / "runs" / "small" / "latest" / "checkpoints" / "last.ckpt"
+    (state,) = torch.load(last, weights_only=True)["optimizer_states"]
+    assert {group["weight_decay"] for group in state["param_groups"]} == {0.0, 0.5}
+    assert {group["lr"] for group in state["param_groups"]} == {0.01}

@@ -69,10 +69,24 @@ def read(path: str | Path, *, map_location: Any = "cpu", mmap: bool = False) -> 
     return checkpoint
 
 
+def require_optimiser(path: Path) -> None:
+    """Refuses to go on from a checkpoint of weights alone.
+
+    Raises:
+        CheckpointError: if it holds no state of the optimiser, or cannot be read.
+    """
+    if "optimizer_states" not in read(path, mmap=True):
+        raise CheckpointError(
+            f"The checkpoint {path} must hold the optimiser's state to be gone on from, but holds "
+            "weights alone. Use another checkpoint of the run with `--ckpt_path`, or remove the "
+            "file to start that run again."
+        )
+
+
 def _damaged(path: Path, why: str) -> CheckpointError:
     return CheckpointError(
-        f"The checkpoint {path} is damaged: {why}. Use another checkpoint of the run, or remove "
-        "the file to start that run again."
+        f"The checkpoint {path} is damaged: {why}. Use another checkpoint of the run with "
+        "`--ckpt_path`, or remove the file to start that run again."
     )
 
 

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import CheckpointIO
 
@@ -13,6 +13,7 @@ from visionpe.cli.folder import RunFolder
 from visionpe.cli.metrics import MetricsFile
 from visionpe.cli.predictions import Predictions
 from visionpe.cli.record import EpochLines, Record
+from visionpe.cli.timing import TimeLimit
 from visionpe.errors import ConfigError
 from visionpe.tasks.callbacks import LastCheckpoint, ReseedEachStep
 
@@ -35,6 +36,9 @@ def fill(
         resolved: the whole configuration as plain data.
         callbacks: of the command line itself.
         verb: only `fit` has checkpoints.
+
+    Raises:
+        ConfigError: if the run could not go on exactly with a callback.
     """
     given = config.get("callbacks") or []
     given = [*(given if isinstance(given, list) else [given]), *callbacks]
@@ -42,6 +46,8 @@ def fill(
     seed = resolved.get("seed_everything")
     if not _has(given, ReseedEachStep):
         given.append(ReseedEachStep(seed if isinstance(seed, int) else 0))
+    if verb == "fit":
+        _require_exact(given)
     _progress(config, given)
     if folder is None:
         config["logger"] = False
@@ -79,6 +85,9 @@ def fill(
         )
     if not _has(given, LastCheckpoint):
         given.append(LastCheckpoint())
+    if config.get("max_time") is not None:
+        given.append(TimeLimit(config["max_time"]))
+        config["max_time"] = None
 
 
 def require_own_folder(config: dict[str, Any]) -> None:
@@ -93,6 +102,23 @@ def require_own_folder(config: dict[str, Any]) -> None:
             f"`trainer.default_root_dir` must not be given, but is {str(place)!r}: all that a run "
             f"writes lies in a folder of its own. `--run.dir {place}` chooses where that is made."
         )
+
+
+def _require_exact(given: list[Any]) -> None:
+    """Refuses callbacks of Lightning's with which a run would not go on exactly."""
+    for callback in given:
+        if isinstance(callback, ModelCheckpoint) and callback.save_last:
+            raise ConfigError(
+                f"`save_last` of ModelCheckpoint must not be given, but is {callback.save_last!r}: "
+                "the run keeps checkpoints/last.ckpt itself, to go on from it exactly. Leave it "
+                "out."
+            )
+        if isinstance(callback, Timer) and callback.time_remaining() is not None:
+            raise ConfigError(
+                f"`duration` of Timer must not be given, but is {callback.time_remaining():g} s: "
+                "it ends an epoch in its middle, and the run could not go on. Use "
+                "`--trainer.max_time`."
+            )
 
 
 def _progress(config: dict[str, Any], given: list[Any]) -> None:

@@ -9,6 +9,8 @@ import yaml
 
 from visionpe.errors import ConfigError
 
+_CONFIG = ("--config", "-c")
+
 
 class ConfigFiles:
     """What the files named by `--config` hold, as plain data.
@@ -23,7 +25,7 @@ class ConfigFiles:
     def __init__(self, words: list[str]) -> None:
         self.words = words
         self.contents: dict[str, Any] = {}
-        for value in _values(words, "--config", "-c"):
+        for value in _values(words, *_CONFIG):
             try:
                 self.contents[value] = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
             except FileNotFoundError as error:
@@ -47,9 +49,41 @@ class ConfigFiles:
         """The checkpoint that the command line or, failing that, the last file names."""
         given, named = _values(self.words, "--ckpt_path"), None
         for content in self.contents.values():
-            if isinstance(content, dict) and content.get("ckpt_path"):
-                named = str(content["ckpt_path"])
+            if isinstance(content, dict) and "ckpt_path" in content:
+                named = str(content["ckpt_path"]) if content["ckpt_path"] else None
         return given[-1] if given else named
+
+    def first(self) -> list[str]:
+        """The words with the files before all others, which so count wherever they stand."""
+        files: list[str] = []
+        others: list[str] = []
+        words = iter(self.words)
+        for word in words:
+            place = files if word.partition("=")[0] in _CONFIG else others
+            place.append(word)
+            if place is files and "=" not in word:
+                files += [value for value in [next(words, None)] if value is not None]
+        return [*files, *others]
+
+    def gives(self, key: str) -> bool:
+        """Whether the command line or a file gives a value to a dotted key.
+
+        Args:
+            key: without `init_args`.
+        """
+        parts = key.split(".")
+        for word, following in zip(self.words, [*self.words, ""][1:], strict=True):
+            name, equals, value = word.partition("=")
+            if not name.startswith("--"):
+                continue
+            begins = [part for part in name[2:].split(".") if part != "init_args"]
+            if begins == parts:
+                return True
+            if begins == parts[: len(begins)] and _holds(
+                _plain(value if equals else following), parts[len(begins) :]
+            ):
+                return True
+        return any(_holds(content, parts) for content in self.contents.values())
 
     def origin(self, message: str) -> str:
         """Which file the key of an error message comes from: `" (in FILE)"`, or nothing.
@@ -79,6 +113,14 @@ def _values(words: list[str], *names: str) -> list[str]:
         for word, following in pairs
         if word.partition("=")[0] in names and (word.partition("=")[2] or following)
     ]
+
+
+def _plain(text: str) -> Any:
+    """The value of an option as plain data; nothing if it is no YAML."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
 
 
 def _holds(content: Any, parts: list[str]) -> bool:

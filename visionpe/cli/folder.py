@@ -24,9 +24,11 @@ from visionpe.errors import RunFolderError
 from visionpe.writing import write
 
 _DONE = "done.json"
-_BEGINNING = {".lock", "checkpoints", "figures", "tensorboard", "config.yaml", "env.json"}
+# What is there before the training begins, which writes `env.json` first.
+_BEGINNING = (".lock", "config.yaml", "tensorboard")
 # What does not change a run's results, and so may differ between a run and its continuation.
 _OUTSIDE = ("run", "ckpt_path", "config")
+_OF_ONE_CALL = ("resume", "changed")  # of `run`
 _OUTSIDE_TRAINER = ("default_root_dir", "enable_progress_bar", "enable_model_summary")
 
 
@@ -54,7 +56,10 @@ def digest(config: dict[str, Any]) -> str:
     >>> digest({"run": {"dir": "a"}, "n": 1}) == digest({"run": {"dir": "b"}, "n": 1})
     True
     """
-    text = json.dumps(deciding(config), sort_keys=True, default=str)
+    kept = deciding(config)
+    if config.get("ckpt_path") is not None:  # what a run begins from decides its results too
+        kept["ckpt_path"] = config["ckpt_path"]
+    text = json.dumps(kept, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -64,6 +69,21 @@ def deciding(config: dict[str, Any]) -> dict[str, Any]:
     if isinstance(kept.get("trainer"), dict):
         trainer = kept["trainer"].items()
         kept["trainer"] = {key: value for key, value in trainer if key not in _OUTSIDE_TRAINER}
+    return kept
+
+
+def lasting(config: dict[str, Any], *, verb: str) -> dict[str, Any]:
+    """A configuration without what is of one call alone, which another call must not repeat.
+
+    Args:
+        config: as plain data.
+        verb: a checkpoint that is scored belongs to the run; one that a `fit` begins from does not.
+    """
+    kept = dict(config)
+    if verb == "fit" or kept.get("ckpt_path") is None:
+        kept.pop("ckpt_path", None)
+    if isinstance(kept.get("run"), dict):
+        kept["run"] = {key: kept["run"][key] for key in kept["run"] if key not in _OF_ONE_CALL}
     return kept
 
 
@@ -79,6 +99,7 @@ class RunFolder:
         self.path = path
         self.resumed = resumed
         self._lock = lock
+        self._latest_before: str | None = None
 
     @classmethod
     def open(cls, run: Run, code: str, *, verb: str = "fit") -> Self:
@@ -107,6 +128,7 @@ class RunFolder:
             (folder.path / "figures").mkdir(exist_ok=True)
             clean(folder.path / "checkpoints")
             if verb == "fit" and run.resume is None:
+                folder._latest_before = _target(parent / "latest")
                 _link(parent / "latest", folder.path.name)
         except OSError as error:
             raise RunFolderError(
@@ -208,15 +230,22 @@ class RunFolder:
         self.write(_DONE, content)
 
     def discard(self) -> None:
-        """Removes the folder if the run failed before it made anything."""
-        if self._lock is None or self.resumed or (self.path / "metrics.csv").exists() or self.last:
+        """Removes the folder if the run failed before it trained or made anything.
+
+        `latest` points again at the run that it pointed at before.
+        """
+        if self._lock is None or self.resumed:
             return
-        names = {path.name for path in self.path.iterdir()}
-        if not names <= _BEGINNING or any((self.path / "figures").iterdir()):
+        made = [path for path in self.path.rglob("*") if not path.is_dir()]
+        if any(path.relative_to(self.path).parts[0] not in _BEGINNING for path in made):
             return
         shutil.rmtree(self.path, ignore_errors=True)
         latest = self.path.parent / "latest"
-        if latest.is_symlink() and not latest.exists():
+        if _target(latest) != self.path.name:
+            return
+        if self._latest_before and (self.path.parent / self._latest_before).is_dir():
+            _link(latest, self._latest_before)
+        else:
             latest.unlink()
 
     def close(self) -> None:
@@ -240,6 +269,11 @@ def _hold(path: Path) -> IO[str] | None:
         file.close()
         return None
     return file
+
+
+def _target(link: Path) -> str | None:
+    """What a symbolic link points at, if it is one."""
+    return os.readlink(link) if link.is_symlink() else None
 
 
 def _link(link: Path, target: str) -> None:

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from visionpe.cli.checkpoints import read
-from visionpe.cli.folder import deciding
+from visionpe.cli.folder import Run, deciding
 from visionpe.errors import CheckpointError, ConfigError
 
 _OPTIMISER = (
@@ -32,6 +34,15 @@ def model_of(path: str | Path) -> dict[str, Any]:
     return {"class_path": class_path, "init_args": kept} if class_path else {}
 
 
+def configuration(folder: Path) -> dict[str, Any] | None:
+    """What the `config.yaml` of a run's folder holds; None if it is missing or damaged."""
+    try:
+        content = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
 def compare(kept: dict[str, Any], asked: dict[str, Any], path: object) -> list[str]:
     """A line for each argument in which the model asked for differs from the checkpoint's.
 
@@ -52,6 +63,37 @@ def compare(kept: dict[str, Any], asked: dict[str, Any], path: object) -> list[s
         f"model.init_args.{key}: {before} in the checkpoint, {now} from the command line is used"
         for key, before, now in differences(kept["init_args"], asked.get("init_args") or {})
     ]
+
+
+def changes(
+    run: Run, path: str | None, now: dict[str, Any], otherwise: dict[str, Any] | None
+) -> list[str]:
+    """A line for each difference between a run that is named to go on from and the one asked for.
+
+    Args:
+        run: its `resume` may be the run's folder.
+        path: else, a checkpoint of the run.
+        now: the configuration asked for.
+        otherwise: the run's, as far as the checkpoint tells, where the run has no `config.yaml`.
+
+    Raises:
+        ConfigError: if both are named, or there are differences that are not allowed.
+    """
+    if run.resume and path:
+        raise ConfigError(
+            f"`ckpt_path` must not be given with `run.resume`, but is {path!r}: a run goes on from "
+            "its own last.ckpt. Leave out `--run.resume` to begin a new run there."
+        )
+    folder = Path(run.resume) if run.resume else Path(str(path)).resolve().parent.parent
+    before = configuration(folder)
+    if before is None and (folder / "config.yaml").is_file():
+        raise ConfigError(
+            f"The configuration {folder / 'config.yaml'} must be YAML, but is damaged. Begin a new "
+            "run with `--run.name`."
+        )
+    before = before or otherwise
+    place = folder if run.resume else path
+    return require_unchanged(before, now, place, allowed=run.changed) if before else []
 
 
 def require_unchanged(

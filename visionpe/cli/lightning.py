@@ -1,6 +1,6 @@
 """LightningCLI, made to keep a run in one folder and to let no checkpoint overrule its user."""
 
-from functools import partial
+from functools import partial, update_wrapper
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 from visionpe.cli import checkpoints, defaults
 from visionpe.cli.files import ConfigFiles
-from visionpe.cli.folder import Run, RunFolder, deciding, digest
-from visionpe.cli.kept import compare, differences, model_of, require_unchanged
+from visionpe.cli.folder import Run, RunFolder, deciding, digest, lasting
+from visionpe.cli.kept import changes, compare, configuration, differences, model_of
 from visionpe.cli.making import Instantiator, make
 from visionpe.cli.naming import description, run_of, snake
 from visionpe.cli.parser import Parser
@@ -45,6 +45,7 @@ class VisionPECLI(LightningCLI):
     def __init__(self, verb: str, args: list[str]) -> None:
         self.verb = verb
         self.folder: RunFolder | None = None
+        self._ckpt_path: str | None = None
         self._checkpoint_model: dict[str, Any] = {}
         super().__init__(
             save_config_callback=None,
@@ -67,15 +68,18 @@ class VisionPECLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: Any, args: Any) -> None:
-        """Parses, with the model of `--ckpt_path` as the default of `--model`."""
-        files = ConfigFiles(args[1:])
+        """Parses, with the model of `--ckpt_path` as the default of `--model`.
+
+        The words of the command line count more than those of files, in whatever order they stand.
+        """
+        self._files = files = ConfigFiles(args[1:])
         path = files.checkpoint()
         if path and path not in ("best", "last", "hpc", "registry"):
             self._checkpoint_model = model_of(path)
             if self._checkpoint_model:
                 self._subcommand_parsers[self.verb].set_defaults({"model": self._checkpoint_model})
         try:
-            self.config = parser.parse_args(args)
+            self.config = parser.parse_args([args[0], *files.first()])
         except ConfigError as error:
             raise ConfigError(f"{error}{files.origin(str(error))}") from error
 
@@ -91,8 +95,13 @@ class VisionPECLI(LightningCLI):
             print(line)
 
     def before_instantiate_classes(self) -> None:
-        """Names the run."""
+        """Names the run, and hands its seed to data that have one and were given none."""
         config = self.config[self.verb]
+        data = config.get("data")
+        if data is not None and "seed" in (data.get("init_args") or {}):
+            seed = config.get("seed_everything")
+            if type(seed) is int and not self._files.gives("data.seed"):
+                data.init_args.seed = seed
         if config.run.name is None:
             files = [str(path) for path in config.get("config") or []]
             scored = run_of(config.get("ckpt_path")) if self.verb != "fit" else None
@@ -116,6 +125,7 @@ class VisionPECLI(LightningCLI):
         schedule = self._get(self.config_init, "lr_scheduler")
         lr_scheduler = instantiate_class(optimizer, schedule) if schedule else None
         made = partial(self.configure_optimizers, optimizer=optimizer, lr_scheduler=lr_scheduler)
+        update_wrapper(made, self.configure_optimizers)  # Lightning asks who overrides the model's
         self.model.configure_optimizers = MethodType(made, self.model)
 
     def _instantiate_trainer(
@@ -123,15 +133,19 @@ class VisionPECLI(LightningCLI):
     ) -> L.Trainer:
         """Makes the run's folder and a trainer that writes into it."""
         resolved = self._dumped()
+        path = resolved.get("ckpt_path")
+        if self.verb == "fit" and path and Path(path).is_file():  # `latest` is soon this run
+            self._ckpt_path = str(Path(path).resolve())
         try:
             if not config.get("fast_dev_run"):
                 defaults.require_own_folder(config)
                 run = self.config[self.verb].run
                 goes_on = self._changes(resolved)
                 self.folder = RunFolder.open(run, digest(resolved), verb=self.verb)
+                kept = lasting(resolved, verb=self.verb)
                 if goes_on:
-                    self.folder.write(f"config-{digest(resolved)}.yaml", yaml.safe_dump(resolved))
-                self.folder.begin(f"# visionpe {self.verb} --config THIS_FILE\n", resolved)
+                    self.folder.write(f"config-{digest(resolved)}.yaml", yaml.safe_dump(kept))
+                self.folder.begin(f"# visionpe {self.verb} --config THIS_FILE\n", kept)
             defaults.fill(
                 config,
                 model=self.model,
@@ -152,16 +166,8 @@ class VisionPECLI(LightningCLI):
         run, path = self.config[self.verb].run, resolved.get("ckpt_path")
         if self.verb != "fit" or not (run.resume or path):
             return []
-        folder = Path(run.resume) if run.resume else Path(str(path)).resolve().parent.parent
-        file = folder / "config.yaml"
-        if file.is_file():
-            before = yaml.safe_load(file.read_text(encoding="utf-8"))
-        elif self._checkpoint_model:
-            before = {**resolved, "model": self._checkpoint_model}
-        else:
-            return []
-        place = folder if run.resume else path
-        lines = require_unchanged(before, resolved, place, allowed=run.changed)
+        model = self._checkpoint_model
+        lines = changes(run, path, resolved, {**resolved, "model": model} if model else None)
         for line in lines:
             print(line)
         return lines
@@ -176,8 +182,10 @@ class VisionPECLI(LightningCLI):
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         arguments = super()._prepare_subcommand_kwargs(subcommand)
         arguments["weights_only"] = True
-        if self.folder is not None and self.folder.last is not None:  # else as the user says
+        if self.folder is not None and self.folder.last is not None:
             arguments["ckpt_path"] = str(self.folder.last)
+        elif self._ckpt_path is not None:  # else as the user says
+            arguments["ckpt_path"] = self._ckpt_path
         self._announce()
         return arguments
 
@@ -196,10 +204,13 @@ class VisionPECLI(LightningCLI):
         assert self.folder is not None
         now = deciding(self._dumped())
         for path in self.folder.others():
-            before = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+            before = configuration(path)
+            if before is None:
+                continue
             found = differences(deciding(before), now)
             listed = "".join(f"\n  {key}: {was} there, {asked} here" for key, was, asked in found)
-            print(f"unfinished: {path}, of another configuration:{listed}", flush=True)
+            said = f"another configuration:{listed}" if found else "the same configuration"
+            print(f"unfinished: {path}, of {said}", flush=True)
             return
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -213,6 +224,7 @@ class VisionPECLI(LightningCLI):
                 "instance `--optimizer AdamW --optimizer.lr 1e-3`."
             )
         arguments = self._prepare_subcommand_kwargs(self.verb)
+        self._look_at(arguments.get("ckpt_path"))
         if isinstance(self.trainer.precision_plugin, DoublePrecision):
             self.model.double()  # as Lightning does, but before a checkpoint is read into it
         try:
@@ -221,6 +233,14 @@ class VisionPECLI(LightningCLI):
             if not str(error).startswith("Error(s) in loading state_dict"):
                 raise
             raise checkpoints.misfit(arguments.get("ckpt_path"), str(error)) from error
+
+    def _look_at(self, path: object) -> None:
+        """Refuses a checkpoint that cannot be gone on from; says if there is none to score."""
+        if self.verb != "fit":
+            if path is None and self.trainer.is_global_zero:
+                print("no `--ckpt_path`: the weights are untrained, as the model is made with them")
+        elif path is not None and Path(str(path)).is_file():
+            checkpoints.require_optimiser(Path(str(path)))
 
     @staticmethod
     def configure_optimizers(

@@ -4,8 +4,6 @@ from typing import Any
 
 from lightning.pytorch.cli import _InstantiatorFn
 
-from visionpe.errors import VisionPEError
-
 
 class Unmade(BaseException):
     """Carries a constructor's error past jsonargparse, which would take it for a wrong type.
@@ -43,8 +41,6 @@ class Instantiator(_InstantiatorFn):
             return super().__call__(
                 class_type, *args, applied_instantiation_links=applied_instantiation_links, **kwargs
             )
-        except VisionPEError:
-            raise
         except Exception as error:
             raise Unmade(self.key, class_type, error) from error
 

@@ -32,7 +32,8 @@ _WARNINGS = (
     r"The '.*_dataloader' does not have many workers",
     # The folder is ours: a resumed run goes on in it.
     r"Checkpoint directory .* exists and is not empty",
-    # Ours is exact; the warning is of losses with loaders that do not remember their place.
+    # A run begun from another run's checkpoint has best scores of its own; one that goes on in its
+    # folder has its old ones, wherever the folder is now.
     r"The dirpath has changed from",
     # Short epochs are normal for toy sets; the epoch's means are logged all the same.
     r"The number of training batches \(\d+\) is smaller than the logging interval",

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, final
 
 import lightning as L
 
 import visionpe
+from visionpe.cli.carried import amend
 from visionpe.cli.folder import RunFolder
 
 _WALL, _CPU = time.monotonic(), time.process_time()  # of this process, torch loaded
@@ -64,12 +66,17 @@ class Record(L.Callback):
         """Writes `env.json`; a run that goes on is added to it, with the step it goes on from."""
         if not trainer.is_global_zero:
             return
-        path, now = self.folder.path / "env.json", environment()
-        if path.exists():
-            first = json.loads(path.read_text(encoding="utf-8"))
+        now, first = environment(), _read(self.folder.path / "env.json")
+        if first is not None:
             part = {"step": trainer.global_step, **now}
             now = {**first, "resumed": [*first.get("resumed", []), part]}
         self.folder.write("env.json", now)
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Has the other callbacks remember what is true of a run that goes on in its folder."""
+        amend(checkpoint, trainer)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
@@ -128,6 +135,15 @@ class EpochLines(L.Callback):
             metrics = {k: v for k, v in trainer.callback_metrics.items() if k in names}
             text = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
             print(f"{what}  step {trainer.global_step}  {text}".rstrip(), flush=True)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What a JSON file holds; None if there is none, or a damaged one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _version(name: str) -> str | None:

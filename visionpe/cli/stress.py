@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visionpe.cli.words import Parser, run
-from visionpe.errors import CheckpointError, ConfigError, RunFolderError
+from visionpe.errors import CheckpointError, ConfigError, RunFolderError, VisionPEError
 from visionpe.writing import write
 
 if TYPE_CHECKING:

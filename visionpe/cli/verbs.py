@@ -4,7 +4,7 @@ import signal
 import sys
 
 from visionpe.cli import modules, noise
-from visionpe.cli.words import say
+from visionpe.cli.words import fail, say
 from visionpe.errors import VisionPEError
 
 
@@ -22,6 +22,7 @@ def main(verb: str, argv: list[str]) -> int:
 
     from visionpe.cli.lightning import VisionPECLI
     from visionpe.cli.making import Unmade
+    from visionpe.cli.timing import is_over
     from visionpe.tasks.callbacks import Interrupted
     from visionpe.tasks.nonfinite import NonFiniteError
 
@@ -39,6 +40,9 @@ def main(verb: str, argv: list[str]) -> int:
         return 1 if isinstance(error, NonFiniteError) else 2
     except Interrupted as stop:
         folder = cli.folder.path if cli is not None and cli.folder is not None else "its folder"
+        if cli is not None and is_over(cli.trainer):
+            print(f"out of time at step {stop.step}; the same command goes on in {folder}")
+            return 0
         print(
             f"interrupted at step {stop.step}; the same command resumes from {folder}",
             file=sys.stderr,
@@ -52,6 +56,11 @@ def main(verb: str, argv: list[str]) -> int:
             print("interrupted; the same command resumes from its last checkpoint", file=sys.stderr)
             return 128 + signal.SIGINT
         return stop.code if isinstance(stop.code, int) else 0
+    except Exception as error:
+        if cli is not None:
+            cli.close(failed=True)  # first: a folder that is removed takes no traceback
+        fail(error, cli.folder.path if cli is not None and cli.folder is not None else None)
+        return 1
     finally:
         if cli is not None:
             cli.close(failed=failed)

@@ -1,11 +1,13 @@
 """What the verbs with words of their own share: a parser, and errors that become exit codes."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn, final
 
 from typing_extensions import override
@@ -69,6 +71,27 @@ def say(error: BaseException) -> None:
         print(f"visionpe: {error}", file=sys.stderr)
 
 
+def fail(error: Exception, folder: Path | None = None) -> None:
+    """Prints an error that nobody foresaw as one line, which says where its traceback is.
+
+    Args:
+        error: the error; with `VISIONPE_TRACEBACK=1`, its traceback is all that is printed.
+        folder: a run's; the traceback goes into its `traceback.txt`.
+    """
+    if os.environ.get("VISIONPE_TRACEBACK") == "1":
+        traceback.print_exception(error)
+        return
+    lines = str(error).strip().splitlines()
+    what = ": ".join([type(error).__name__, *lines[:1]])
+    where = "VISIONPE_TRACEBACK=1 shows the traceback"
+    if folder is not None and folder.is_dir():
+        path = folder / "traceback.txt"
+        with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as file:
+            traceback.print_exception(error, file=file)
+            where = f"the traceback is in {path}"
+    print(f"visionpe: {what} ({where})", file=sys.stderr)
+
+
 def run(work: Callable[[], int], *, interrupted: str | None = None) -> int:
     """The exit code of a verb, whose errors are printed as one line.
 
@@ -77,8 +100,9 @@ def run(work: Callable[[], int], *, interrupted: str | None = None) -> int:
         interrupted: what Ctrl-C is answered with; None: it is handed on.
 
     Returns:
-        The code of `work`; 0 after `--help`, 2 for a `VisionPEError`, which is printed with its
-        traceback if the environment's `VISIONPE_TRACEBACK` is 1, and 130 for Ctrl-C.
+        The code of `work`; 0 after `--help`, 2 for a `VisionPEError` and 1 for any other error,
+        which are printed with their traceback if the environment's `VISIONPE_TRACEBACK` is 1, and
+        130 for Ctrl-C.
 
     >>> run(lambda: 1)
     1
@@ -88,6 +112,9 @@ def run(work: Callable[[], int], *, interrupted: str | None = None) -> int:
     except VisionPEError as error:
         say(error)
         return 2
+    except Exception as error:
+        fail(error)
+        return 1
     except KeyboardInterrupt:
         if interrupted is None:
             raise
