@@ -424,6 +424,21 @@ def test_data_sets_at_odds_are_refused_at_once(
         Images(**options)
 
 
+def test_data_sets_that_name_their_classes_must_agree() -> None:
+    train, val = Named(torch.zeros(1)), Named(torch.zeros(1))
+    assert Images(3, train=train, val=val).class_names == ("a", "b", "c")
+    val.classes = ("b", "a", "c")
+    message = "`val` must name the same classes as `train`, but its class 0 is 'b', there 'a'."
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        Images(3, train=train, val=val)
+
+
+def test_a_root_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    trees.image_folder(tmp_path / "pictures")
+    assert ImageFolder("~/pictures", (24, 32)).num_classes > 1
+
+
 def test_an_empty_part_is_refused() -> None:
     data = Images(2, train=TensorDataset(torch.zeros(0, 3, 4, 4), torch.zeros(0)))
     data.setup("fit")

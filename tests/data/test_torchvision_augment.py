@@ -41,6 +41,9 @@ MOVES: dict[str, list[Any]] = {
     "rotation": [v2.RandomRotation(180, LINEAR)],
     "rotation, larger view": [v2.RandomRotation(180, LINEAR, expand=True)],
     "rotation about a corner": [v2.RandomRotation(30, LINEAR, center=(5, 9))],
+    "rotation about a corner, larger view": [
+        v2.RandomRotation(30, LINEAR, center=(5, 9), expand=True)
+    ],
     "quarter turn": [v2.RandomRotation((90, 90), expand=True)],
     "affine": [v2.RandomAffine(40, (0.2, 0.1), (0.7, 1.4), (-20, 20, -10, 10), LINEAR)],
     "affine about a corner": [
@@ -208,3 +211,20 @@ def test_torchvisions_own_images_are_left_as_they_were() -> None:
     """Kernels are registered for a type of ours alone."""
     image = tv_tensors.Image(torch.zeros(3, 4, 5))
     assert type(v2.functional.horizontal_flip(image)) is tv_tensors.Image
+
+
+def test_one_shear_in_a_list_is_of_both_axes_as_torchvision_has_it() -> None:
+    shear = v2.Lambda(
+        lambda image: v2.functional.affine(image, 0, [0, 0], 1.0, [20.0], interpolation=LINEAR)
+    )
+    image, frame = TorchvisionAugment([shear]).apply(ramp(H, W))
+    error, n = off(image, frame, margin=2)
+    assert n > 100
+    assert error < 1e-4
+
+
+def test_transforms_in_place_do_not_write_into_the_data() -> None:
+    image = torch.ones(3, 8, 9)
+    erased, _ = TorchvisionAugment([v2.RandomErasing(1.0, inplace=True)]).apply(image)
+    assert (erased == 0).any()
+    assert (image == 1).all()

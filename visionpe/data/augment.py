@@ -91,7 +91,7 @@ class Augment(SampleAugment):
     @override
     def apply(self, image: Shaped[Tensor, "c h w"]) -> tuple[Shaped[Tensor, "c i j"], Frame]:
         """The same of a tensor."""
-        result, frame = self(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+        result, frame = self(np.array(image.permute(1, 2, 0).numpy(), order="C"))  # a copy
         if isinstance(result, np.ndarray):
             result = torch.from_numpy(np.ascontiguousarray(result)).permute(2, 0, 1)
         return result, frame

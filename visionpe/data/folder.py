@@ -98,7 +98,7 @@ class ImageFolder(ImageData):
             seed=seed,
         )
         require_fraction(val_fraction)
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.image_size = image_size
         self.val_fraction = val_fraction
         self.channels = channels

@@ -39,7 +39,7 @@ class Images(ImageData):
         eval_batch_size: images a batch of validation, test and prediction; by default
             `batch_size`.
         sharing: who shares out an `IterableDataset` to processes, "loader" or "dataset".
-        class_names: by class; numbers by default.
+        class_names: by class; those of a data set that names its classes, or numbers, by default.
 
     Raises:
         ValueError: if a number is out of its range, or `class_names` are not as many as classes.
@@ -83,7 +83,10 @@ class Images(ImageData):
         self.mean, self.std = statistics(channels, mean, std)
         self.sharing = sharing
         self.datasets: dict[Part, Any] = {"train": train, "val": val, "test": test}
-        self.class_names = class_names or tuple(str(i) for i in range(num_classes))
+        named = _names_of(self.datasets)
+        numbers = tuple(str(i) for i in range(num_classes))
+        own = named if named is not None and len(named) == num_classes else numbers
+        self.class_names = class_names or own
         if len(self.class_names) != num_classes:
             raise ValueError(
                 f"`class_names` must be {num_classes} names, but are {len(self.class_names)}."
@@ -116,3 +119,27 @@ class Images(ImageData):
                 f"`num_classes` must be that of `{part}`, which names {len(named)} classes, but is "
                 f"{self.num_classes}."
             )
+
+
+def _names_of(datasets: dict[Part, Any]) -> tuple[str, ...] | None:
+    """The classes as the data sets name them, if any does.
+
+    Raises:
+        DataError: if two of them differ: a number would be one class here and another there.
+    """
+    found = {
+        part: tuple(str(name) for name in dataset.classes)
+        for part, dataset in datasets.items()
+        if getattr(dataset, "classes", None) is not None
+    }
+    first = next(iter(found), None)
+    if first is None:
+        return None
+    for part, names in found.items():
+        if len(names) == len(found[first]) and names != found[first]:
+            i = next(i for i, name in enumerate(names) if name != found[first][i])
+            raise DataError(
+                f"`{part}` must name the same classes as `{first}`, but its class {i} is "
+                f"{names[i]!r}, there {found[first][i]!r}."
+            )
+    return found[first]

@@ -114,7 +114,7 @@ def _rotate(
     center: Sequence[float] | None = None,
     fill: Any = None,
 ) -> Place:
-    return _about(place, view, None if expand else center, angle=-angle)
+    return _about(place, view, center, angle=-angle)
 
 
 def _affine(
@@ -129,7 +129,8 @@ def _affine(
     fill: Any = None,
     center: Sequence[float] | None = None,
 ) -> Place:
-    shears = [shear, 0.0] if isinstance(shear, int | float) else [*shear, 0.0][:2]
+    # As torchvision reads it: one number is of x alone, one in a list of both.
+    shears = [shear, 0.0] if isinstance(shear, int | float) else [*shear, *shear][:2]
     return _about(place, view, center, angle=angle, scale=scale, shear=shears, shift=translate)
 
 

@@ -66,7 +66,7 @@ class PublishedImages(ImageData):
             seed=seed,
         )
         require_fraction(val_fraction)
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.val_fraction = val_fraction
         self.download = download
         self.device = in_memory_of(device, num_workers)

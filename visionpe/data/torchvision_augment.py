@@ -48,7 +48,7 @@ class TorchvisionAugment(SampleAugment):
     def apply(self, image: Shaped[Tensor, "c h w"]) -> tuple[Shaped[Tensor, "c i j"], Frame]:
         """The augmented image, a plain tensor, and its frame."""
         _, h, w = image.shape
-        placed = Placed.at(image, Place.whole(h, w))
+        placed = Placed.at(image.clone(), Place.whole(h, w))  # transforms may work in place
         for transform in self.transforms:
             moved = transform(placed)
             if getattr(moved, "place", None) is None:
