@@ -1,7 +1,10 @@
 """Data sets that can only be read from their start, shards among them."""
 
+import gzip
+import lzma
 import random
 import re
+import subprocess
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +17,7 @@ from trees import shard
 
 from visionpe.data.images import Images
 from visionpe.data.normalise import Normalise
+from visionpe.data.pictures import read_picture
 from visionpe.data.shards import WebShards, expand, read_shard
 from visionpe.data.sources import Batch, SampleSource
 from visionpe.data.streams import StreamLoader
@@ -110,6 +114,34 @@ def test_a_data_set_may_share_by_itself() -> None:
     resumed = loader(Stream(shares=True), **options)
     resumed.load_state_dict({"epoch": 0, "batches": 2})
     assert same(batches[2:], epoch(resumed))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+def test_a_data_set_that_would_share_by_itself_loses_no_sample(workers: int) -> None:
+    batches = epoch(loader(Stream(shares=True), workers))
+    assert same(batches, epoch(loader()))
+
+
+class Asks(IterableDataset[Any]):
+    """A data set that tells what torch says of the worker that reads it, before each sample."""
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, int]]:
+        for _ in range(4):
+            asked = get_worker_info() is not None
+            yield torch.zeros(3, 12, 9, dtype=torch.uint8), int(asked)
+
+
+def test_a_data_set_is_told_of_workers_only_if_it_shares_by_itself() -> None:
+    assert flat(epoch(loader(Asks(), 1))) == [0] * 4
+    assert flat(epoch(loader(Asks(), 1, sharing="dataset"))) == [1] * 4
+
+
+def test_an_order_may_be_the_same_each_epoch() -> None:
+    fixed = loader(fixed_order=True)
+    first, second = epoch(fixed, 0), epoch(fixed, 1)
+    assert rows(first) == rows(second) == rows(epoch(loader(), 0))
+    assert not same(first, second)  # augmented anew
 
 
 def test_the_last_batch_may_be_left_out() -> None:
@@ -219,6 +251,73 @@ def test_a_truncated_shard_is_named(shards: str, tmp_path: Path) -> None:
     message = rf"^{re.escape(str(path))} cannot be read to its end: .+\. Write it anew\.$"
     with pytest.raises(DataError, match=message):
         numbers(WebShards(shards))
+
+
+@pytest.mark.parametrize("cut", range(512, 10240, 512))
+def test_a_shard_that_breaks_off_between_blocks_is_named(cut: int, tmp_path: Path) -> None:
+    path = shard(tmp_path / "a.tar", n=3)
+    whole = path.read_bytes()
+    end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
+    path.write_bytes(whole[:cut])
+    if cut > end:  # with a block of zeros, which ends a shard
+        assert numbers(WebShards(str(path))) == [0, 1, 2]
+        return
+    message = rf"^{re.escape(str(path))} cannot be read to its end: .+\. Write it anew\.$"
+    with pytest.raises(DataError, match=message):
+        numbers(WebShards(str(path)))
+
+
+def test_a_shard_with_a_damaged_header_is_named(tmp_path: Path) -> None:
+    path = shard(tmp_path / "a.tar", n=3)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"00001.cls") + 148] ^= 255  # in its checksum
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot be read to its end: .+\. Write it anew\.$"):
+        numbers(WebShards(str(path)))
+
+
+def test_shards_of_other_programs_are_read(tmp_path: Path) -> None:
+    import webdataset
+
+    paths = {name: tmp_path / name for name in ("gnu.tar", "web.tar", "a.tar.gz", "b.tar.xz")}
+    shard(tmp_path / "a.tar", n=3)
+    samples = list(read_shard(str(tmp_path / "a.tar")))
+    with webdataset.TarWriter(str(paths["web.tar"])) as writer:
+        for i, (_, files) in enumerate(samples):
+            writer.write({"__key__": f"{i:05d}", **files})
+            for ending, content in files.items():
+                (tmp_path / f"{i:05d}.{ending}").write_bytes(content)
+    names = sorted(path.name for path in tmp_path.iterdir() if path.name[:4] == "0000")
+    subprocess.run(["tar", "-cf", "gnu.tar", *names], cwd=tmp_path, check=True)
+    whole = (tmp_path / "a.tar").read_bytes()
+    paths["a.tar.gz"].write_bytes(gzip.compress(whole))
+    paths["b.tar.xz"].write_bytes(lzma.compress(whole))
+    for path in paths.values():
+        read = list(read_shard(str(path)))
+        assert [files for _, files in read] == [files for _, files in samples], path.name
+    paths["b.tar.xz"].write_bytes(lzma.compress(whole)[:500])
+    with pytest.raises(DataError, match=r"cannot be read to its end: .+\. Write it anew\.$"):
+        list(read_shard(str(paths["b.tar.xz"])))
+
+
+@pytest.mark.parametrize(("workers", "skipped"), [(0, 0), (1, 0), (2, 0), (0, 4)])
+def test_a_picture_is_decoded_once(
+    workers: int, skipped: int, shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    log.touch()
+
+    def counted(*args: Any, **options: Any) -> Any:
+        with log.open("a") as file:
+            file.write("x")
+        return read_picture(*args, **options)
+
+    monkeypatch.setattr("visionpe.data.shards.read_picture", counted)
+    it = loader(WebShards(shards, shuffle=5), workers)
+    it.load_state_dict({"epoch": 0, "batches": skipped})
+    decoded = flat(epoch(it))
+    assert len(decoded) == 21 - 4 * skipped
+    assert len(log.read_text()) == len(decoded)
 
 
 def test_a_sample_without_label_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The task, with a Trainer where it takes one."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,15 @@ import torch
 import torch.nn.functional as F
 import trees
 from torch import Tensor, nn
+from torch.utils.data import IterableDataset
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 import visionpe
-from visionpe.data import BatchAugment, FashionMNIST
+from visionpe.data import BatchAugment, FashionMNIST, Images
 from visionpe.data.loader import EpochLoader
+from visionpe.errors import ConfigError
 from visionpe.tasks import Classification
+from visionpe.tasks.callbacks import LastCheckpoint, ReseedEachStep
 from visionpe.tasks.networks import subject_of
 from visionpe.tasks.nonfinite import NonFiniteError
 from visionpe.tasks.schedules import warmup_cosine
@@ -289,3 +294,114 @@ def test_an_optimiser_of_the_command_line_gets_the_groups_and_a_checkpoint_needs
     weights.unlink()
     path = str(tmp_path / "runs" / "classification" / "latest" / "checkpoints" / "last.ckpt")
     assert main(["test", "--ckpt_path", path, *data, "--trainer.accelerator", "cpu"]) == 0
+
+
+class Stream(IterableDataset[Any]):
+    """Ten batches of four images."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        for i in range(40):
+            generator = torch.Generator().manual_seed(i)
+            image = torch.randint(0, 256, (1, 28, 27), dtype=torch.uint8, generator=generator)
+            yield image, i % 10
+
+
+def stream() -> Images:
+    return Images(10, train=Stream(), image_size=(28, 28), batch_size=4, channels=1)
+
+
+@pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ({}, {"max_epochs": 2}),
+        ({}, {"max_epochs": -1}),
+        ({"schedule": "constant"}, {"max_epochs": 2}),
+        ({"warmup": 0.0}, {"max_epochs": 2}),
+    ],
+)
+def test_a_schedule_over_steps_that_cannot_be_counted_is_refused(
+    task: dict[str, Any], options: dict[str, Any], tmp_path: Path
+) -> None:
+    message = (
+        "`trainer.max_steps` must be given where `schedule` or `warmup` count the steps of a run "
+        "that has no last one (a stream, or `max_epochs` of -1), but is -1. Give it, or "
+        "`trainer.limit_train_batches` with `trainer.max_epochs`, or `schedule: constant` with "
+        "`warmup: 0`."
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        trainer(tmp_path, **options).fit(Classification(BACKBONE, **task, **SIZES), stream())
+
+
+@pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
+@pytest.mark.parametrize(
+    ("task", "options", "rates"),
+    [
+        ({}, {"max_epochs": -1, "max_steps": 20}, True),
+        ({}, {"max_epochs": 2, "limit_train_batches": 10}, True),
+        ({"schedule": "constant", "warmup": 0.0}, {"max_epochs": 2}, False),
+    ],
+)
+def test_a_stream_trains_to_its_end_when_its_steps_are_known_or_not_needed(
+    task: dict[str, Any], options: dict[str, Any], rates: bool, tmp_path: Path
+) -> None:
+    made = trainer(tmp_path, **options)
+    rated = Rates()
+    made.callbacks.append(rated)  # type: ignore[attr-defined]
+    made.fit(Classification(BACKBONE, **task, **SIZES), stream())
+    assert made.global_step == 20
+    expected = [warmup_cosine(step, steps=20, warmup=1) if rates else 1.0 for step in range(20)]
+    assert rated.seen == pytest.approx([1e-3 * factor for factor in expected])
+
+
+class Rates(L.Callback):
+    """The learning rate of each step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+class Killed(Exception):  # noqa: N818 # no error
+    """The run was killed."""
+
+
+class Kill(L.Callback):
+    """Ends the run before a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.global_step == self.step:
+            raise Killed
+
+
+@pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
+@pytest.mark.parametrize("options", [{"max_epochs": -1, "max_steps": 20}, {"max_epochs": 2}])
+def test_a_stream_goes_on_from_the_last_checkpoint_as_if_it_had_not_been_stopped(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    kind: dict[str, Any] = {} if "max_steps" in options else {"schedule": "constant", "warmup": 0.0}
+
+    def fit(name: str, *kills: int) -> Classification:
+        file = tmp_path / name / "last.ckpt"
+        for kill in (*kills, -1):
+            torch.manual_seed(0)
+            task = Classification(BACKBONE, **kind, **SIZES)
+            last = LastCheckpoint(str(file.parent), steps=1)
+            callbacks = [ReseedEachStep(), Kill(kill), last]
+            made = trainer(tmp_path, callbacks=callbacks, enable_checkpointing=True, **options)
+            try:
+                path = file if file.is_file() else None
+                made.fit(task, stream(), ckpt_path=path, weights_only=True if path else None)
+            except Killed:
+                continue
+        return task
+
+    whole, resumed = fit("whole"), fit("stopped", 4, 10, 11, 17)
+    assert whole.trainer.global_step == resumed.trainer.global_step == 20
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key

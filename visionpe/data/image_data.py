@@ -16,6 +16,7 @@ from visionpe.data.mixing import Mix
 from visionpe.data.normalise import Normalise
 from visionpe.data.sources import SampleSource, Source, TensorSource
 from visionpe.data.streams import Sharing, StreamLoader
+from visionpe.data.under_lightning import overfits, resume_exactly
 from visionpe.errors import DataError
 
 Part = Literal["train", "val", "test"]
@@ -99,6 +100,8 @@ class ImageData(L.LightningDataModule, ABC):
         Raises:
             DataError: if it is missing, damaged or at odds with itself.
         """
+        if stage == "fit":
+            resume_exactly(self)
         for part in _NEEDED.get(stage, ("test",)):
             if part not in self.parts:
                 self.parts[part] = self.read(part)
@@ -106,7 +109,7 @@ class ImageData(L.LightningDataModule, ABC):
                 raise DataError(f"{type(self).__name__} has no {part} part, which `{stage}` needs.")
 
     def train_dataloader(self) -> Loader:
-        """Training images, augmented, in a new order each epoch."""
+        """Training images, augmented, in a new order each epoch unless `overfit_batches` is set."""
         return self._loader("train")
 
     def val_dataloader(self) -> Loader | list[Loader]:
@@ -128,14 +131,18 @@ class ImageData(L.LightningDataModule, ABC):
         if isinstance(data, IterableDataset):
             assert isinstance(source, SampleSource)
             return StreamLoader(
-                source, batch_size=size, num_workers=self.num_workers, sharing=self.sharing
+                source,
+                batch_size=size,
+                fixed_order=training and overfits(self),
+                num_workers=self.num_workers,
+                sharing=self.sharing,
             )
         if len(source) == 0:
             raise DataError(f"The {part} part of {type(self).__name__} is empty.")
         return ImageLoader(
             source,
             batch_size=size,
-            shuffle=training,
+            shuffle=training and not overfits(self),
             seed=self.seed,
             fill=training,
             num_workers=self.num_workers,

@@ -62,6 +62,7 @@ class ResumableLoader(ABC):
         if self._resume is not None and self._resume[0] == epoch:
             start = self._resume[1]
         self._resume = None
+        self._at = (epoch, start)
         for index, batch in enumerate(self.batches(epoch, start), start + 1):
             self._at = (epoch, index)  # before the yield: a trainer may never come back
             yield batch

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from visionpe.data.loader import TensorLoader
+from visionpe.data.under_lightning import overfits
 
 CANVAS = 64  # cells an axis
 REACH = 4  # the square is 9 = 2 * 4 + 1 cells wide
@@ -103,7 +104,10 @@ class NotSoClevr(L.LightningDataModule):
     def train_dataloader(self) -> TensorLoader:
         """The train part, shuffled anew each epoch."""
         return TensorLoader(
-            *self.train_part, batch_size=self.batch_size, shuffle=True, seed=self.seed
+            *self.train_part,
+            batch_size=self.batch_size,
+            shuffle=not overfits(self),
+            seed=self.seed,
         )
 
     def val_dataloader(self) -> list[TensorLoader]:

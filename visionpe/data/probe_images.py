@@ -10,6 +10,7 @@ from torch import Tensor
 
 from visionpe.data.loader import TensorLoader
 from visionpe.data.photographs import find_photographs, random_crops
+from visionpe.data.under_lightning import overfits
 from visionpe.errors import DataError
 from visionpe.probing.dead_leaves import dead_leaves
 
@@ -65,7 +66,9 @@ class ProbeImages(L.LightningDataModule):
     def train_dataloader(self) -> TensorLoader:
         """The training images, in a new order each epoch."""
         images = self.parts["train"]
-        return TensorLoader(images, batch_size=self.batch_size, shuffle=True, seed=self.seed)
+        return TensorLoader(
+            images, batch_size=self.batch_size, shuffle=not overfits(self), seed=self.seed
+        )
 
     def val_dataloader(self) -> TensorLoader:
         """The test images: nothing is chosen by them."""

@@ -10,8 +10,9 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from itertools import islice
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import final
+from typing import Self, final
 
 from jaxtyping import UInt8
 from torch import Tensor
@@ -22,6 +23,7 @@ from visionpe.data.pictures import read_picture
 from visionpe.errors import DataError
 
 _Files = dict[str, bytes]  # by ending
+_Stored = tuple[str, _Files]  # where a sample is, for messages, and its files
 
 
 @final
@@ -29,7 +31,8 @@ class WebShards(IterableDataset[tuple[UInt8[Tensor, "c h w"], int]]):
     """The samples `(image, target)` of shards, for `Images(train=...)`.
 
     Shards are taken in a new order each epoch and samples shuffled as they come, by `(seed,
-    epoch)` alone. All processes read all shards: leave `sharing` at "loader".
+    epoch)` alone. All processes read all shards, and decode their own pictures: leave `sharing` at
+    "loader".
 
     Args:
         shards: paths, with braces for numbers: "train-{000..099}.tar".
@@ -72,6 +75,10 @@ class WebShards(IterableDataset[tuple[UInt8[Tensor, "c h w"], int]]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[UInt8[Tensor, "c h w"], int]]:
+        return map(self.decode, self.undecoded())
+
+    def undecoded(self) -> Iterator[_Stored]:
+        """The samples of an epoch, in order, for `decode`."""
         shards, numbers = list(self.shards), random.Random(stable_seed(self.seed, self.epoch))
         if self.shuffle:
             numbers.shuffle(shards)
@@ -81,12 +88,17 @@ class WebShards(IterableDataset[tuple[UInt8[Tensor, "c h w"], int]]):
             if held:
                 at = numbers.randrange(len(held))
                 held[at], sample = sample, held[at]
-            yield self._decode(*sample)
+            yield sample
         numbers.shuffle(held)
-        for sample in held:
-            yield self._decode(*sample)
+        yield from held
 
-    def _decode(self, name: str, files: _Files) -> tuple[UInt8[Tensor, "c h w"], int]:
+    def decode(self, stored: _Stored) -> tuple[UInt8[Tensor, "c h w"], int]:
+        """Picture and class of a sample.
+
+        Raises:
+            DataError: if one of them is missing, or the picture is damaged.
+        """
+        name, files = stored
         picture = next((files[ending] for ending in self.image if ending in files), None)
         label = files.get(self.target, b"").strip()
         if picture is None or not label.isdigit():
@@ -112,7 +124,24 @@ def expand(shards: str) -> list[str]:
     return [f"{head}{i:0{len(first)}d}{rest}" for i in numbers for rest in expand(tail)]
 
 
-def read_shard(path: str) -> Iterator[tuple[str, _Files]]:
+class _Member(tarfile.TarInfo):
+    """A member whose damage is an error wherever it is.
+
+    Python takes a shard that breaks off in or before a member's header for one that ends there.
+    One that was written to its end has a block of zeros there, which is `EOFHeaderError`.
+    """
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined] # typeshed lacks it
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} where a member or the end must be") from None
+
+
+def read_shard(path: str) -> Iterator[_Stored]:
     """The samples of a shard: where each is, for messages, and its files by ending.
 
     Raises:
@@ -120,7 +149,7 @@ def read_shard(path: str) -> Iterator[tuple[str, _Files]]:
     """
     key, files = "", dict[str, bytes]()
     try:
-        with tarfile.open(path, "r:*") as tar:
+        with tarfile.open(path, "r:*", tarinfo=_Member) as tar:
             for member in tar:
                 if not member.isfile():
                     continue
@@ -133,7 +162,8 @@ def read_shard(path: str) -> Iterator[tuple[str, _Files]]:
                 reader = tar.extractfile(member)
                 assert reader is not None  # it is a file
                 key, files[ending] = here, reader.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read to its end: {error}. Write it anew.") from None
+    except (tarfile.TarError, OSError, EOFError, zlib.error, LZMAError) as error:
+        said = str(error).splitlines()[0].rstrip(".:")
+        raise DataError(f"{path} cannot be read to its end: {said}. Write it anew.") from None
     if files:
         yield f"{key} in {path}", files

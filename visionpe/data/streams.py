@@ -7,10 +7,12 @@ resumed run reads on from the start of the epoch and counts: it is exact, but no
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data._utils import worker as torch_worker
 
 from visionpe.data.draws import kept, reseed
 from visionpe.data.image_loader import received, workers
@@ -29,8 +31,22 @@ class HasEpochs(Protocol):
         """Chooses the order of the samples to come."""
 
 
+@runtime_checkable
+class Decodes(Protocol):
+    """A data set that can be read without decoding: a process decodes only what it keeps."""
+
+    def undecoded(self) -> Iterator[Any]:
+        """The samples of an epoch, in order, as they are stored."""
+
+    def decode(self, stored: Any) -> Any:
+        """A sample, of what is stored."""
+
+
 class StreamLoader(ResumableLoader):
     """Yields batches of an `IterableDataset`, in its order.
+
+    A `Trainer` that is given this itself, not by a data module, must be given the callback
+    `visionpe.data.under_lightning.ExactResume` too.
 
     Args:
         source: the data set, and what is done to its samples.
@@ -38,10 +54,12 @@ class StreamLoader(ResumableLoader):
         drop_last: leave out the last batch if it is smaller than the others. When several
             processes train together, their batches can differ in number by one all the same: limit
             them (`limit_train_batches`).
+        fixed_order: the order of epoch 0 in each epoch; augmentation still differs.
         num_workers: processes that make batches ahead of time; 0 makes them here.
         sharing: who shares samples out to the processes that read them. "loader": each reads the
-            whole stream and keeps its part, the same for any number of workers. "dataset": the
-            data set shares by itself, as `webdataset` does when left to its defaults; this reads
+            whole stream and keeps its part, the same for any number of workers; the data set is not
+            told of other workers (`torch.utils.data.get_worker_info`). "dataset": the data set
+            shares by itself, as `webdataset` does when left to its defaults; this reads
             less, the order depends on the number of workers, and a resumed run makes again the
             batches that it leaves out.
 
@@ -55,6 +73,7 @@ class StreamLoader(ResumableLoader):
         *,
         batch_size: int,
         drop_last: bool = False,
+        fixed_order: bool = False,
         num_workers: int = 0,
         sharing: Sharing = "loader",
     ) -> None:
@@ -66,6 +85,7 @@ class StreamLoader(ResumableLoader):
         self.source = source
         self.batch_size = batch_size
         self.drop_last = drop_last
+        self.fixed_order = fixed_order
         self.num_workers = num_workers
         self.sharing = sharing
 
@@ -76,6 +96,7 @@ class StreamLoader(ResumableLoader):
         reader = _Reader(
             self.source,
             epoch=epoch,
+            order=0 if self.fixed_order else epoch,
             batch_size=self.batch_size,
             drop_last=self.drop_last,
             start=start if counted else 0,
@@ -103,6 +124,7 @@ class _Reader(IterableDataset[Any]):
         source: SampleSource,
         *,
         epoch: int,
+        order: int,
         batch_size: int,
         drop_last: bool,
         start: int,
@@ -111,6 +133,7 @@ class _Reader(IterableDataset[Any]):
     ) -> None:
         self.source = source
         self.epoch = epoch
+        self.order = order
         self.batch_size = batch_size
         self.drop_last = drop_last
         self.start = start
@@ -127,13 +150,15 @@ class _Reader(IterableDataset[Any]):
         info = get_worker_info()
         worker, number = (0, 1) if info is None else (info.id, info.num_workers)
         process, world = self.share or (0, 1)
-        seeds: tuple[int, ...] = (self.source.seed, self.epoch)
+        part: tuple[int, ...] = ()
         if self.share is None:  # places count in this worker's part of the stream
-            seeds = (*seeds, self.rank, worker)
+            part = (self.rank, worker)
             worker, number = 0, 1
+        seeds = (self.source.seed, self.epoch, *part)
+        dataset = self.source.dataset
         samples: list[Any] = []
         count = 0  # samples of this process before this one
-        for place, item in self._items(seeds):
+        for place, item in self._items((self.source.seed, self.order, *part)):
             if place % world != process:
                 continue
             batch, row = divmod(count, self.batch_size)
@@ -142,6 +167,8 @@ class _Reader(IterableDataset[Any]):
                 continue
             with kept():
                 reseed(*seeds, place, 1)
+                if isinstance(dataset, Decodes):
+                    item = dataset.decode(item)
                 samples.append(self.source.prepare(item, f"sample {place} of {self.source.name}"))
             if row == self.batch_size - 1:
                 yield self.source.join(samples, (*seeds, batch * world + process))
@@ -153,13 +180,13 @@ class _Reader(IterableDataset[Any]):
         """The stream, each item read under its own seed."""
         dataset = self.source.dataset
         if isinstance(dataset, HasEpochs):
-            dataset.set_epoch(self.epoch)
-        with kept():
+            dataset.set_epoch(self.order)
+        with kept(), self._read_alone():
             reseed(*seeds)
-            items = iter(dataset)
+            items = dataset.undecoded() if isinstance(dataset, Decodes) else iter(dataset)
         place = 0
         while True:
-            with kept():
+            with kept(), self._read_alone():
                 reseed(*seeds, place)
                 try:
                     item = next(items)
@@ -167,3 +194,17 @@ class _Reader(IterableDataset[Any]):
                     return
             yield place, item
             place += 1
+
+    @contextmanager
+    def _read_alone(self) -> Iterator[None]:
+        """Hides from the data set that there are other workers, unless it shares by itself.
+
+        One that asks torch would keep a part of the stream, of which this keeps a part again.
+        """
+        info = torch_worker._worker_info
+        if self.share is not None:
+            torch_worker._worker_info = None
+        try:
+            yield
+        finally:
+            torch_worker._worker_info = info

@@ -20,6 +20,7 @@ from visionpe.data.image_loader import ImageLoader
 from visionpe.data.loader import Order
 from visionpe.data.normalise import Normalise
 from visionpe.data.sources import Batch, Source
+from visionpe.data.under_lightning import overfits
 from visionpe.frame import Frame
 
 ARROWS, OTHERS = 8, 5  # and the Y
@@ -166,9 +167,10 @@ class YArrow(ImageData):
         """Nothing is kept."""
 
     def train_dataloader(self) -> ImageLoader:
-        """New images each epoch."""
-        source = Scenes(self.images["train"], self.cells, self.cell, self.seed)
-        return ImageLoader(source, batch_size=self.batch_size, shuffle=True, seed=self.seed)
+        """New images each epoch, unless `overfit_batches` is set."""
+        fresh = not overfits(self)
+        source = Scenes(self.images["train"], self.cells, self.cell, self.seed, fresh=fresh)
+        return ImageLoader(source, batch_size=self.batch_size, shuffle=fresh, seed=self.seed)
 
     def val_dataloader(self) -> ImageLoader:
         """On the canvas of training."""

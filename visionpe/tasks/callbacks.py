@@ -202,7 +202,8 @@ class LastCheckpoint(Checkpoint):
 
 def _ends_a_part(trainer: L.Trainer, batch_idx: int) -> bool:
     """Whether the epoch's end or a validation follows this batch."""
-    if batch_idx + 1 >= trainer.num_training_batches:
+    last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch  # of a stream: found ahead
+    if last or batch_idx + 1 >= trainer.num_training_batches:
         return True
     every = trainer.val_check_batch
     if every is None or not trainer.enable_validation:

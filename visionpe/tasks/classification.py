@@ -3,6 +3,7 @@
 What can be done without a Trainer is done in the files beside this one; here it meets Lightning.
 """
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
@@ -18,6 +19,7 @@ from typing_extensions import override
 
 from visionpe.attaching.attached import attached_to
 from visionpe.data.loader import EpochLoader
+from visionpe.errors import ConfigError
 from visionpe.frame import Frame
 from visionpe.tasks.decay import parameter_groups
 from visionpe.tasks.networks import make_network, subject_of
@@ -54,7 +56,8 @@ class Classification(L.LightningModule):
             `timm.optim.create_optimizer_v2` takes. An `optimizer` section of the configuration
             takes its place.
         schedule: of the learning rate: "cosine" to zero over the run, or "constant".
-        warmup: share of the run in which the rate rises.
+        warmup: share of the run in which the rate rises. Of a run whose steps cannot be counted
+            ahead, there is no share: with streams, give `trainer.max_steps`.
         label_smoothing: of the training loss.
         ema: decay of an average of the weights (0.999, for instance); null: none.
         ema_validate: validate and test the average, if there is one.
@@ -65,6 +68,8 @@ class Classification(L.LightningModule):
         ValueError: if a name is unknown, a number out of range, or the data's and the arguments'
             numbers differ.
         CheckpointError: if `weights` cannot be used.
+        ConfigError: when training starts, if `schedule` or `warmup` need the number of steps and
+            the trainer cannot tell it.
     """
 
     monitor = "val/acc1"
@@ -180,7 +185,7 @@ class Classification(L.LightningModule):
             raise ValueError(f"`optimizer` cannot be made: {error}") from error
         if self.schedule == "constant" and not self.warmup:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = _steps_of(self.trainer)
         warmup = round(self.warmup * steps)
         course = warmup_constant if self.schedule == "constant" else warmup_cosine
         factor = partial(course, steps=steps, warmup=warmup)
@@ -234,6 +239,23 @@ class Classification(L.LightningModule):
             images_finite=bool(images.isfinite().all()),
             checkpoint=last if last.is_file() else None,
         )
+
+
+def _steps_of(trainer: L.Trainer) -> int:
+    """Optimiser steps of the whole run.
+
+    Raises:
+        ConfigError: if there is no telling: the data have no length, or the run has no end.
+    """
+    steps = trainer.estimated_stepping_batches  # of a stream: `max_steps`, -1 where that is not set
+    if trainer.limit_train_batches == 0 or 0 <= steps < math.inf:
+        return int(steps)
+    raise ConfigError(
+        "`trainer.max_steps` must be given where `schedule` or `warmup` count the steps of a run "
+        f"that has no last one (a stream, or `max_epochs` of -1), but is {trainer.max_steps}. Give "
+        "it, or `trainer.limit_train_batches` with `trainer.max_epochs`, or `schedule: constant` "
+        "with `warmup: 0`."
+    )
 
 
 def _samples(loader: object, epoch: int, batch: int) -> list[int] | None:
