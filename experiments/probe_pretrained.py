@@ -6,8 +6,8 @@
 Weights and photographs are those of `make assets`: MobileNetV2 (torchvision, ImageNet) and
 EfficientNet-Lite0 (timm, ImageNet), 50 random crops of 20 photographs at 224 x 224. The ViTs have
 random weights, for want of others: they show what a table of positions, and attention without one,
-give before any training. The read-out is a linear rule of one cell, 3 splits of the images. Crops
-of one photograph fall on both sides of a split; their places in it are random.
+give before any training. The read-out is a linear rule of one cell, 3 splits. Photographs are
+split, not crops: none is both fitted to and tested on.
 
 Each model's page is written to `runs/probe_pretrained/MODEL/`, and its scores become lines of
 `results/probe_pretrained.csv`; a model whose folder is there is not probed again.
@@ -32,6 +32,7 @@ from visionpe.data.photographs import (
     IMAGENET_STD,
     Normalised,
     find_photographs,
+    photograph_of,
     random_crops,
 )
 from visionpe.plots import png
@@ -132,13 +133,15 @@ COLUMNS = {
 def run(name: str, data: Path, images: int) -> ProbeResult:
     """Probes one model and keeps its page."""
     subject = SUBJECTS[name]
-    crops = random_crops(find_photographs(data / "photos"), images, SIDE, SIDE)
+    files = find_photographs(data / "photos")
+    crops = random_crops(files, images, SIDE, SIDE)
     started = time.process_time()
     result = visionpe.probe(
         subject.make(data),
         Normalised(crops, 10, subject.mean, subject.std),
         layers=subject.layers,
         seeds=3,
+        groups=photograph_of(images, files),
         progress=lambda done, total, what: print(f"\r{done}/{total} {what:40}", end="", flush=True),
     )
     print(f"\n{name}: {time.process_time() - started:.0f} CPU s")

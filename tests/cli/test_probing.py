@@ -1,4 +1,7 @@
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from visionpe.cli.probed import find_model
-from visionpe.data.photographs import find_photographs, random_crops
+from visionpe.data.photographs import find_photographs, grey, random_crops
 from visionpe.errors import ConfigError, DataError
 
 SMALL = ("--size", "32", "40", "--targets", "H", "--seeds", "1", "--batch-size", "32")
@@ -243,3 +246,116 @@ def test_a_classification_run_is_probed(folder: Path) -> None:
     assert found.size == (32, 40)
     for ours, theirs in zip(found.model.parameters(), task.network.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_crops_of_one_photograph_are_not_in_fit_and_test(
+    visionpe: Visionpe, photographs: Path, factory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr("visionpe.probing.suite.probe", _keep(given))
+    words = ("--images", str(photographs), "--crops", "6", "--layers", "1")
+    assert visionpe("probe", factory, *SMALL, *words)[0] == 2
+    assert given["groups"].tolist() == [0, 1, 2, 3, 0, 1]
+
+
+def _keep(given: dict[str, Any]) -> Callable[..., None]:
+    """In the place of `probe`: keeps what it was given."""
+
+    def probe(model: nn.Module, images: Any, **options: Any) -> None:
+        given.update(options, images=images)
+        raise ValueError("kept")
+
+    return probe
+
+
+def a_run(folder: Path, channels: int, data: dict[str, Any] | None) -> None:
+    from visionpe.tasks.classification import Classification
+
+    arguments: dict[str, Any] = {
+        "backbone": "test_resnet", "num_classes": 5, "channels": channels, "image_size": [32, 40],
+    }  # fmt: skip
+    task = Classification(**{**arguments, "image_size": (32, 40)})
+    kept = {"class_path": "visionpe.tasks.classification.Classification", "init_args": arguments}
+    content = {"model": kept} | ({"data": data} if data else {})
+    torch.save({"state_dict": task.state_dict(), "visionpe": content}, folder / "a.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("channels", "data", "mean", "std"),
+    [
+        (1, {"class_path": "visionpe.data.FashionMNIST"}, (0.286,), (0.353,)),
+        (1, {"class_path": "visionpe.data.ImageFolder", "init_args": {}}, (0.449,), (0.226,)),
+        (
+            3,
+            {
+                "class_path": "visionpe.data.ImageFolder",
+                "init_args": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]},
+            },
+            (0.1, 0.2, 0.3),
+            (0.4, 0.5, 0.6),
+        ),
+        (1, None, (0.449,), (0.226,)),
+    ],
+    ids=["of the class", "grey", "given", "unknown"],
+)
+def test_photographs_for_a_run_are_normalised_as_its_data_were(
+    visionpe: Visionpe,
+    photographs: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    channels: int,
+    data: dict[str, Any] | None,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> None:
+    a_run(folder, channels, data)
+    given: dict[str, Any] = {}
+    monkeypatch.setattr("visionpe.probing.suite.probe", _keep(given))
+    visionpe("probe", "a.ckpt", "--images", str(photographs), "--crops", "4", *SMALL)
+    batch = next(iter(given["images"]))
+    assert batch.shape[1] == channels
+    crops = random_crops(find_photographs(photographs), 4, 32, 40)
+    crops = grey(crops) if channels == 1 else crops
+    wanted = (crops / 255 - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+    torch.testing.assert_close(batch, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_run_of_one_channel_is_probed_and_its_page_says_the_normalisation(
+    visionpe: Visionpe, photographs: Path, folder: Path
+) -> None:
+    a_run(folder, 1, {"class_path": "visionpe.data.FashionMNIST"})
+    words = ("--images", str(photographs), "--crops", "24", "--layers", "conv1.0", "--out", "out")
+    code, printed = visionpe("probe", "a.ckpt", *SMALL, *words)
+    assert code == 0, printed
+    meta = json.loads(Path("out/result.json").read_text())["meta"]
+    assert (meta["mean"], meta["std"]) == ([0.286], [0.353])
+
+
+def test_models_of_other_channels_get_no_photographs(
+    visionpe: Visionpe, photographs: Path, folder: Path
+) -> None:
+    (folder / "four.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(4, 6, 3))\n"
+    )
+    code, printed = visionpe("probe", "four:net", *SMALL, "--images", str(photographs))
+    assert code == 2
+    assert printed == (
+        "visionpe: `--images` must be for a model of 1 or 3 channels, but four:net takes 4. Leave "
+        "it out.\n"
+    )
+
+
+def test_grey_is_what_pillow_has() -> None:
+    values = torch.randint(256, (5, 9, 3), dtype=torch.uint8)
+    theirs = torch.tensor(list(Image.fromarray(values.numpy()).convert("L").tobytes()))
+    assert torch.equal(grey(values.permute(2, 0, 1)[None]).flatten().long(), theirs)
+
+
+def test_what_macos_keeps_beside_a_photograph_is_none(photographs: Path) -> None:
+    (photographs / "._a.JPG").write_bytes(b"\x00\x05\x16\x07")
+    assert next(file.name for file in find_photographs(photographs)) == "a.JPG"
+
+
+def test_a_folder_named_as_a_model_does_not_hide_it(folder: Path) -> None:
+    (folder / "test_resnet").mkdir()
+    assert find_model("test_resnet").size == (160, 160)

@@ -34,6 +34,7 @@ def made_up(
                 good = {
                     "model": 0.5,
                     "twin": 0.25,
+                    "encoding": 0.2,
                     "weights": 0.3,
                     "images": 0.35,
                     "memory": 0.1,

@@ -1,5 +1,7 @@
 """Controls: each changes what it says, and nothing else."""
 
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from visionpe.probing.contents import constant_images, permute_patches, shuffled
 from visionpe.probing.controls import MODEL, PERMUTED, POSITIONLESS, RANDOM, conditions
 from visionpe.probing.splits import least, parts, split
-from visionpe.probing.twins import padding_twin, random_weights
+from visionpe.probing.twins import padding_twin, random_weights, redraw
 
 NULL = "random weights, padding=circular"
 
@@ -56,8 +58,8 @@ def test_a_net_that_knows_places_by_encodings_has_a_twin_without() -> None:
     ignorant = f"{RANDOM}, {POSITIONLESS}"
     assert [c.name for c in found] == [MODEL, RANDOM, PERMUTED, POSITIONLESS, ignorant]
     assert notes[0] == (
-        "There is no twin with padding 'none': VisionTransformer pads nothing at images of this "
-        "size."
+        "There is no twin with padding 'none': the layers that are read do not depend on it at "
+        "images of this size."
     )
     without = found[3].make().eval()
     tokens = without.forward_features(images)[:, 1:]  # type: ignore[operator]
@@ -183,3 +185,141 @@ def test_splits_are_by_image_and_of_each_seed_another() -> None:
         assert min(parts(n)) >= 1
     assert not torch.equal(roles[0], roles[1])
     assert [parts(least(k))[0] >= k and parts(least(k) - 1)[0] < k for k in range(2, 60)]
+
+
+def test_groups_are_split_whole() -> None:
+    groups = torch.arange(50) % 7 + 3
+    for seed in range(4):
+        roles = split(50, seed, groups)
+        each = [roles[groups == group].unique() for group in groups.unique()]
+        assert all(len(role) == 1 for role in each)
+        assert torch.cat(each).bincount(minlength=3).tolist() == list(parts(7))
+    assert torch.equal(split(9, 1, torch.arange(9)), split(9, 1))
+
+
+def test_random_weights_are_not_those_that_the_same_seed_made_the_model_with() -> None:
+    torch.manual_seed(0)
+    net = nn.Conv2d(3, 4, 3)
+    assert not torch.equal(random_weights(net).get_parameter("weight"), net.weight)
+
+
+def normed(kind: str) -> nn.Module:
+    conv = nn.Conv2d(3, 6, 3, padding=1)
+    if kind.startswith("old"):
+        norms: Any = {"old spectral": nn.utils.spectral_norm, "old weight": nn.utils.weight_norm}
+        old: nn.Module = norms[kind](conv).eval()
+        return old
+    norm: Any = getattr(nn.utils.parametrizations, f"{kind}_norm")
+    made: nn.Module = norm(conv).eval()
+    return made
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*spectral_norm.*:FutureWarning")
+@pytest.mark.parametrize("kind", ["old spectral", "old weight", "spectral", "weight"])
+@torch.no_grad()
+def test_weights_behind_a_norm_are_drawn_too(kind: str) -> None:
+    net = normed(kind)
+    images = torch.randn(2, 3, 8, 12)
+    before = net(images)
+    drawn: Any = random_weights(net)
+    for name, parameter in net.named_parameters():
+        assert not torch.equal(drawn.get_parameter(name), parameter), name
+    assert torch.equal(net(images), before)
+    drawn(images)  # the old ones compute their weight before a forward
+    if "spectral" in kind:
+        assert torch.linalg.matrix_norm(drawn.weight.flatten(1), 2).item() == pytest.approx(1, 0.05)
+    else:
+        assert drawn.weight.std().item() == pytest.approx(before.std().item(), rel=0.9)
+
+
+class Half(nn.Module):
+    """Resets one weight and leaves the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Parameter(torch.randn(64))
+        self.other = nn.Parameter(torch.randn(64))
+
+    def reset_parameters(self) -> None:
+        nn.init.uniform_(self.one)
+
+
+class Asking(Half):
+    def reset_parameters(self, std: float) -> None:  # type: ignore[override]
+        nn.init.normal_(self.one, std=std)
+
+
+@pytest.mark.parametrize("kind", [Half, Asking])
+def test_what_a_reset_leaves_is_drawn_too(kind: type[Half]) -> None:
+    net = kind()
+    drawn = random_weights(net)
+    assert not torch.equal(drawn.get_parameter("one"), net.one)
+    assert not torch.equal(drawn.get_parameter("other"), net.other)
+    assert bool((drawn.get_parameter("one") < 0).any()) == (kind is Asking)
+
+
+def test_random_weights_are_the_models_own_where_it_says_how() -> None:
+    net = timm.create_model("test_vit", img_size=(32, 48), num_classes=3)
+    weight = "blocks.0.attn.qkv.weight"
+    with torch.no_grad():
+        net.get_parameter(weight).mul_(9)
+    wrapped = nn.Sequential(net)
+    drawn = random_weights(wrapped).get_parameter(f"0.{weight}")
+    assert drawn.std().item() == pytest.approx(0.02, rel=0.05)  # PyTorch's own: 0.072
+    assert redraw(deepcopy(wrapped)) == "reset_parameters, VisionTransformer.init_weights"
+    assert redraw(cnn()) == "reset_parameters"
+
+
+def test_branches_are_not_switched_off_by_a_models_own_start() -> None:
+    net = timm.create_model("resnet10t", num_classes=3)
+    net.init_weights()
+    assert not net.get_parameter("layer1.0.bn2.weight").any()
+    assert torch.equal(random_weights(net).get_parameter("layer1.0.bn2.weight"), torch.ones(64))
+
+
+def test_a_start_that_fails_leaves_the_resets() -> None:
+    class Lost(nn.Sequential):
+        def init_weights(self) -> None:
+            raise FileNotFoundError("weights.pth")
+
+    net = Lost(nn.Conv2d(3, 4, 3))
+    assert not torch.equal(
+        random_weights(net).get_parameter("0.weight"), net.get_parameter("0.weight")
+    )
+    assert redraw(deepcopy(net)) == (
+        "reset_parameters, Lost.init_weights failed: FileNotFoundError"
+    )
+
+
+def test_norms_without_parameters_get_their_statistics() -> None:
+    net = nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.AvgPool2d(2))
+    drawn: Any = random_weights(net, torch.randn(8, 3, 8, 12) + 2)
+    assert (drawn[0].running_mean > 1.5).all()
+
+
+@dataclass
+class Answer:
+    logits: Tensor
+
+
+class Decides(nn.Module):
+    """Its output hides what padding does."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.net = cnn()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Any:
+        maps = self.net(x)
+        return Answer(maps) if self.kind == "object" else maps.mean((2, 3)) > 1e9
+
+
+@pytest.mark.parametrize("kind", ["object", "decision"])
+def test_an_output_that_hides_the_padding_costs_no_twin(kind: str) -> None:
+    found, notes = conditions(Decides(kind).eval(), torch.randn(4, 3, 8, 12))
+    assert {f"padding={mode}" for mode in ("none", "reflect", "circular")} <= {
+        c.name for c in found
+    }
+    assert len(notes) == 1

@@ -228,3 +228,11 @@ def test_a_layer_that_is_not_reached_or_changes_its_shape_is_refused() -> None:
     )
     with pytest.raises(ValueError, match=r"^`size` must be the \(h, w\) of the images for layers"):
         record(net, ["0"]).__enter__()
+
+
+def test_the_layers_of_a_shallow_vit_are_no_identities() -> None:
+    net = timm.create_model("test_vit", img_size=(32, 48), depth=2, num_classes=3)
+    found = find_layers(trace(net, 32, 48), net)
+    kinds = [type(net.get_submodule(layer.name)).__name__ for layer in found]
+    assert kinds
+    assert "Identity" not in kinds

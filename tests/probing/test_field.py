@@ -57,3 +57,28 @@ def test_the_model_gets_no_gradients() -> None:
     effective_field(net, images, ["1"])
     assert all(p.grad is None for p in net.parameters())
     assert not images.requires_grad
+
+
+class Withheld(nn.Module):
+    """Ends in a map that no gradient reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 2, 3, padding=1)
+        self.second = nn.Conv2d(2, 2, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x.mul_(2)  # in place, on what it was given
+        maps = self.first(x)
+        with torch.no_grad():
+            made: torch.Tensor = self.second(maps)
+        return made
+
+
+def test_what_runs_without_gradients_has_no_field_and_the_rest_has() -> None:
+    images = torch.randn(2, 1, 9, 11)
+    kept = images.clone()
+    fields = effective_field(Withheld(), images, ["first", "second"])
+    assert field_side(fields["first"]) > 1
+    assert not fields["second"].any()
+    assert torch.equal(images, kept)

@@ -166,3 +166,20 @@ def test_generated_images_have_mean_0_and_variance_1() -> None:
     assert images.var() == pytest.approx(1, abs=0.05)
     with pytest.raises(ValueError, match=r"^`n` must be at least 1, but is 0\.$"):
         dead_leaves(0, 4, 6)
+
+
+def test_images_that_change_and_keep_their_sum_are_refused() -> None:
+    known = survey(Images(IMAGES, batch_size=3))
+    with pytest.raises(ProbeError, match=r"but image 0 differs from the first reading's\."):
+        list(known.again(Images(IMAGES.flip(3), batch_size=3)))
+
+
+def test_each_image_is_alone_or_has_its_group() -> None:
+    assert survey(Images(IMAGES, batch_size=3)).groups.tolist() == list(range(7))
+    groups = [4, 4, 1, 1, 0, 0, 9]
+    assert survey(Images(IMAGES, groups=groups)).groups.tolist() == groups
+    with pytest.raises(ValueError, match="groups") as refused:
+        survey(Images(IMAGES, groups=[0, 1]))
+    assert str(refused.value) == (
+        "`groups` must hold a number for each of the 7 images, but holds 2."
+    )

@@ -233,3 +233,34 @@ def test_every_condition_of_a_real_probe_is_known() -> None:
         )
         strange = [name for name in found.conditions if describe(name).label == name]
         assert set(strange) <= {"black", "white", "noise", "random weights"}
+
+
+def test_encodings_and_their_nulls_are_filed_as_such(page: str, result: ProbeResult) -> None:
+    kinds = {name: describe(name).kind for name in result.conditions}
+    assert kinds["positions removed"] == "encoding"
+    assert kinds["random weights, positions removed"] == "null"
+    assert kinds["random weights, padding=circular, positions removed"] == "null"
+    assert "Without its position encodings" in page
+    strong = scored(scored(result, "model", 0.6), "positions removed", 0.1)
+    assert "less without its position encodings" in findings(strong)[0].verdict
+    same = scored(strong, "positions removed", 0.6)
+    assert "as much without its position encodings" in findings(same)[0].verdict
+    told = scored(strong, "random weights, positions removed", 0.7)
+    assert findings(told)[0].verdict == "nothing that chance could not give"
+
+
+def test_the_cells_are_those_of_the_layer_and_not_of_its_picture() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+    found = visionpe.probe(net, torch.randn(8, 3, 56, 40), layers=["1"], targets=["H"], seeds=1)
+    assert findings(found)[0].layer == "1, 56 x 40 cells"
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_the_folder_that_one_is_in_can_be_filled(
+    result: ProbeResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert save(result, ".")[0].name == "index.html"
+    assert (here / "index.html").is_file()

@@ -171,3 +171,27 @@ def test_a_read_out_that_cannot_read_is_refused() -> None:
         PosENet(3, padding=-1)
     with pytest.raises(ValueError, match=r"^`hidden` must be at least 1, but is 0\.$"):
         CellMLP(3, hidden=0)
+
+
+class Dropping(nn.Sequential):
+    """Learns all its outputs by few numbers, and drops some at random."""
+
+    def __init__(self, channels: int, targets: int) -> None:
+        super().__init__(nn.Conv2d(channels, 2, 1), nn.Dropout(0.5), nn.Conv2d(2, targets, 1))
+
+
+def test_what_is_learned_apart_does_not_change_what_is_learned_first() -> None:
+    maps, truth = torch.randn(8, 3, 6, 7), torch.rand(8, 6, 6, 7)
+    roles = torch.full((2, 8), FIT)
+    roles[1, :3] = TEST
+    how = Trained(Dropping, Recipe(epochs=3))
+    alone = how.begin(3, 6, 7, outputs=2, splits=2, together=2)
+    among = how.begin(3, 6, 7, outputs=6, splits=2, together=2)
+    for fitting, wanted in ((alone, truth[:, :2]), (among, truth)):
+        done = False
+        while not done:
+            fitting.update(maps, wanted, roles)
+            done = fitting.finish()
+    assert among.predict(maps).shape == (2, 8, 6, 6, 7)
+    assert torch.equal(among.predict(maps)[:, :, :2], alone.predict(maps))
+    assert among.memory > alone.memory

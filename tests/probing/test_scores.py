@@ -1,12 +1,17 @@
 """Scores: scipy's and scikit-learn's, and defined where those are not."""
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 from sklearn.metrics import mean_absolute_error, r2_score
 
+from visionpe.probing.readout import TEST
 from visionpe.probing.scores import bootstrap, mae, r2, ranks, spearman
+from visionpe.probing.splits import split
 
 
 def some(seed: int, *shape: int, levels: int = 0) -> torch.Tensor:
@@ -90,6 +95,44 @@ def test_scores_of_maps_that_do_not_fit_are_refused() -> None:
     ):
         mae(torch.zeros(2), torch.zeros(3))
     with pytest.raises(
-        ValueError, match=r"^`groups` must hold scores in each group, but one is empty\.$"
+        ValueError, match=r"^`scores` must hold scores for each seed, but has none for one\.$"
     ):
         bootstrap([torch.zeros(0)])
+
+
+@pytest.mark.parametrize("score", [spearman, mae, r2])
+def test_a_prediction_that_is_not_finite_has_no_score(score: Any) -> None:
+    truth = torch.rand(3, 9)
+    predicted = truth.clone()
+    predicted[1, 4] = torch.nan
+    predicted[2] = torch.inf
+    found = score(predicted, truth)
+    assert found.isnan().tolist() == [False, True, True]
+
+
+def test_an_image_that_is_tested_in_many_seeds_is_one_image() -> None:
+    """Were the tests other images each time, the interval would shrink with their number."""
+    tested = [split(20, seed) == TEST for seed in range(30)]
+    hits, trials, draw = 0, 150, torch.Generator().manual_seed(1)
+    for _ in range(trials):
+        each = torch.randn(20, generator=draw)
+        scores = [each[here] for here in tested]
+        groups = [here.nonzero()[:, 0] for here in tested]
+        low, high = bootstrap(scores, groups, draws=300)
+        hits += low <= 0 <= high
+    assert hits / trials > 0.88  # 95 % less what percentiles of 20 images lack; apart: 0.5
+
+
+def test_a_group_counts_once_however_many_images_it_has() -> None:
+    values = some(0, 8)
+    alone = bootstrap([values], draws=4000)
+    many = bootstrap([values.repeat(10)], [torch.arange(8).repeat(10)], draws=4000)
+    assert many == pytest.approx(alone, abs=0.01)
+
+
+def test_few_groups_and_scores_that_are_unknown_have_no_interval() -> None:
+    few = [torch.rand(40)], [torch.arange(40) % 4]
+    for low, high in (bootstrap(*few), bootstrap([torch.rand(4)])):
+        assert math.isnan(low)
+        assert math.isnan(high)
+    assert math.isnan(bootstrap([torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, torch.nan])])[0])

@@ -1,5 +1,6 @@
 """The model that a command line names: of timm, of torchvision, a run of ours, or any factory."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,12 +21,14 @@ class Probed(NamedTuple):
         model: in eval mode.
         size: `(h, w)` in pixels.
         mean, std: of each channel, for values in [0, 1]; None where nothing says.
+        channels: of the images; None where nothing says.
     """
 
     model: nn.Module
     size: tuple[int, int]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    channels: int | None = None
 
 
 def find_model(
@@ -48,7 +51,7 @@ def find_model(
         ConfigError: if there is no such model.
         CheckpointError: if weights or a checkpoint cannot be used.
     """
-    if Path(name).exists() or name.endswith(_ENDINGS):
+    if _is_path(name):
         if weights or pretrained:
             raise ConfigError(
                 f"`--weights` and `--pretrained` are of models without weights; {name} has its own."
@@ -85,8 +88,18 @@ def _of_library(
         raise ConfigError(said) from error
     if weights:
         _fill(made, weights)
-    of_timm = (tuple(config.mean), tuple(config.std)) if config else (None, None)
-    return Probed(made.eval(), size, *of_timm)
+    mean, std = (tuple(config.mean), tuple(config.std)) if config else (None, None)
+    return Probed(made.eval(), size, mean, std, channels)
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name is a file or a folder; one without a checkpoint does not hide a model."""
+    path = Path(name)
+    if path.is_dir() and not any((*path.glob("*.ckpt"), *path.glob("*/*.ckpt"))):
+        from timm.models import is_model
+
+        return not is_model(name.partition(".")[0])
+    return path.exists() or name.endswith(_ENDINGS)
 
 
 def _config(name: str) -> Any:
@@ -109,14 +122,38 @@ def _of_run(path: Path, size: tuple[int, int] | None) -> Probed:
 
     file = read_files(path).checkpoint if path.is_dir() else path
     try:
-        task, _ = trained.load(file)
+        task, checkpoint = trained.load(file)
     except trained.OtherTaskError as error:
         raise ConfigError(
             f"The checkpoint {file} must be of the task Classification, but is of "
             f"{error.task or 'none that it names'}. Of other networks, give "
             "PACKAGE.MODULE:FACTORY and `--weights FILE`."
         ) from error
-    return Probed(task.scored, size or task.subject.image_size)
+    channels = task.subject.channels
+    mean, std = _normalisation(checkpoint, channels)
+    return Probed(task.scored, size or task.subject.image_size, mean, std, channels)
+
+
+def _normalisation(
+    checkpoint: dict[str, Any], channels: int
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Mean and deviation of a run's data, which need not be at hand; None if it says no data."""
+    from visionpe.data.folder import statistics
+
+    data = (checkpoint.get("visionpe") or {}).get("data") or {}
+    if not data.get("class_path"):
+        return None, None
+    package, _, name = str(data["class_path"]).rpartition(".")
+    try:
+        kind = getattr(import_module(package or "visionpe.data"), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"The data of the run must be importable to tell its normalisation, but "
+            f"{data['class_path']} is not. Run where it was trained."
+        ) from error
+    said = data.get("init_args") or {}
+    mean, std = (said.get(key) or getattr(kind, key, None) for key in ("mean", "std"))
+    return statistics(channels, mean and tuple(mean), std and tuple(std))
 
 
 def _of_factory(target: str) -> nn.Module:

@@ -2,17 +2,21 @@
 
 import argparse
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visionpe.cli.words import Parser, count, run
 from visionpe.errors import ConfigError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from visionpe.cli.probed import Probed
+    from visionpe.data.photographs import Normalised
     from visionpe.probing.plan import Progress
 
 _CROPS = 64
@@ -48,23 +52,24 @@ def _probe(words: argparse.Namespace, command: list[str]) -> int:
         weights=words.weights,
         pretrained=words.pretrained,
     )
-    images, origin = _images(words, probed)
+    given = _images(words, probed)
     try:
         with _progress() as progress:
             result = probe(
                 probed.model,
-                images,
+                given.batches,
                 layers=words.layers,
                 size=probed.size,
                 targets=words.targets,
                 readout=Ridge(kernel=words.kernel),
                 seeds=words.seeds,
                 batch_size=words.batch_size,
+                groups=given.groups,
                 progress=progress,
             )
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{words.model} cannot be probed: {error}") from error
-    meta: dict[str, Any] = {**result.meta, "command": shlex.join(command), **origin}
+    meta: dict[str, Any] = {**result.meta, "command": shlex.join(command), **given.meta}
     meta["model"] = words.model
     result = replace(result, meta=meta)
     print(result)
@@ -73,26 +78,66 @@ def _probe(words: argparse.Namespace, command: list[str]) -> int:
     return 0
 
 
-def _images(words: argparse.Namespace, probed: "Probed") -> tuple[Any, dict[str, str]]:
-    """Batches of crops, and where they come from; None for generated ones."""
+class _Given(NamedTuple):
+    """Images, or None of all for generated ones.
+
+    Attributes:
+        batches: of crops, normalised.
+        groups: the photograph that each is of.
+        meta: where they come from, and what they were normalised with.
+    """
+
+    batches: "Normalised | None" = None
+    groups: "Tensor | None" = None
+    meta: Mapping[str, Any] = MappingProxyType({})
+
+
+def _images(words: argparse.Namespace, probed: "Probed") -> _Given:
+    """Crops of photographs as the model expects them: in its colours, with its mean and deviation.
+
+    Raises:
+        ConfigError: if the model takes neither one channel nor three.
+    """
     if words.images is None:
-        return None, {}
+        return _Given()
+    from visionpe.attaching.refusals import image_channels
     from visionpe.data.photographs import (
+        GREY_MEAN,
+        GREY_STD,
         IMAGENET_MEAN,
         IMAGENET_STD,
         Normalised,
         find_photographs,
+        grey,
+        photograph_of,
         random_crops,
     )
+    from visionpe.tracing.refusals import runs
 
+    channels = probed.channels
+    if channels is None:  # a stem may begin with another operation than its first convolution
+        model, size = probed.model, probed.size
+        channels = 3 if runs(model, 3, size) else image_channels(model, size)
+    if channels not in (1, 3):
+        raise ConfigError(
+            f"`--images` must be for a model of 1 or 3 channels, but {words.model} takes "
+            f"{channels}. Leave it out."
+        )
     files = find_photographs(words.images)
     crops = random_crops(files, words.crops, *probed.size)
-    batches = Normalised(
-        crops, words.batch_size, probed.mean or IMAGENET_MEAN, probed.std or IMAGENET_STD
-    )
+    mean = probed.mean or (GREY_MEAN if channels == 1 else IMAGENET_MEAN)
+    std = probed.std or (GREY_STD if channels == 1 else IMAGENET_STD)
+    images = grey(crops) if channels == 1 else crops
     used = min(len(files), words.crops)
-    said = f"{words.crops} random crops of {used} photographs in {words.images}"
-    return batches, {"images": said}
+    return _Given(
+        Normalised(images, words.batch_size, mean, std),
+        photograph_of(words.crops, files),
+        {
+            "images": f"{words.crops} random crops of {used} photographs in {words.images}",
+            "mean": list(mean),
+            "std": list(std),
+        },
+    )
 
 
 @contextmanager

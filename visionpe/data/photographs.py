@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import final
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -16,10 +16,13 @@ from visionpe.errors import DataError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+GREY_MEAN, GREY_STD = (0.449,), (0.226,)  # of its luminance
 
 
 def find_photographs(folder: str | Path) -> list[Path]:
     """The image files in a folder and those below it, in order of their paths.
+
+    Hidden files are left out: macOS keeps what it knows of `x.jpg` in `._x.jpg`, which is no image.
 
     Raises:
         DataError: if there is no such folder, or no image in it.
@@ -28,7 +31,8 @@ def find_photographs(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         what = "is a file" if folder.is_file() else "does not exist"
         raise DataError(f"The folder of images {folder} {what}.")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+    files = sorted(p for p in found if not p.name.startswith("."))
     if not files:
         raise DataError(f"The folder {folder} holds no image: none of {', '.join(ENDINGS)}.")
     return files
@@ -78,6 +82,26 @@ def random_crops(
                 .permute(2, 0, 1)
             )  # h w c -> c h w
     return crops
+
+
+def photograph_of(n: int, files: list[Path]) -> Int64[Tensor, " n"]:
+    """The number of the photograph that each of `n` random crops is of: groups for a probe.
+
+    >>> photograph_of(5, [Path("a.png"), Path("b.png")]).tolist()
+    [0, 1, 0, 1, 0]
+    """
+    return torch.arange(n) % len(files)
+
+
+def grey(images: UInt8[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 1 h w"]:
+    """The luminance of images in RGB, as Pillow has it (ITU-R 601-2).
+
+    >>> grey(torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1)).flatten().tolist()
+    [76]
+    """
+    red, green, blue = images.int().unbind(1)
+    luminance = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+    return luminance[:, None].to(torch.uint8)
 
 
 @final

@@ -14,7 +14,7 @@ black, white, noise                 the test images: what is left without conten
 `selectivity` is the score less that of the control task.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import NamedTuple
@@ -22,14 +22,16 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from visionpe.paddings.modes import Mode
 from visionpe.paddings.swap import set_padding
 from visionpe.probing.contents import permute_patches
-from visionpe.probing.features import frozen
+from visionpe.probing.errors import FeatureError
+from visionpe.probing.features import Maps, record
+from visionpe.probing.layers import Layer, find_layers
 from visionpe.probing.twins import padding_twin, random_weights, without_positions
 from visionpe.removing.errors import RemoveError
+from visionpe.tracing.run import trace
 
 MODEL = "model"
 SHUFFLED = "shuffled"
@@ -58,7 +60,9 @@ class Condition(NamedTuple):
 
 
 def conditions(
-    model: nn.Module, images: Float[Tensor, "b c h w"]
+    model: nn.Module,
+    images: Float[Tensor, "b c h w"],
+    layers: Sequence[Layer] | None = None,
 ) -> tuple[list[Condition], list[str]]:
     """The model and what it is compared with; and notes of what cannot be made.
 
@@ -66,6 +70,10 @@ def conditions(
         model: left as it is: twins are copies, made when they are needed.
         images: a few: for the statistics of batch norms with random weights, and to see whether
             padding matters.
+        layers: that are read; None: the stages. A twin that does not change their maps is none.
+
+    Raises:
+        FeatureError: if the model's maps are not finite.
     """
     found = [
         Condition(MODEL, lambda: model, _unchanged),
@@ -73,8 +81,13 @@ def conditions(
         Condition(PERMUTED, lambda: model, permute_patches),
     ]
     notes = []
+    if layers is None:
+        c, h, w = images.shape[1:]
+        layers = find_layers(trace(model, h, w, channels=c), model)
+    few = images[:2]
+    maps = _maps(model, few, layers)
     for mode in _TWINS:
-        missing = _no_twin(model, mode, images)
+        missing = _no_twin(model, mode, few, layers, maps)
         if missing is None:
             twin = partial(padding_twin, model, mode)
             found.append(Condition(f"padding={mode}", twin, _unchanged))
@@ -103,25 +116,32 @@ def _ignorant(model: nn.Module, images: Float[Tensor, "b c h w"], without: list[
     return random_weights(twin, images)
 
 
-def _no_twin(model: nn.Module, mode: Mode, images: Float[Tensor, "b c h w"]) -> str | None:
-    """Why there is no such twin; "": the model is one; None: there is."""
+def _no_twin(
+    model: nn.Module,
+    mode: Mode,
+    images: Float[Tensor, "b c h w"],
+    layers: Sequence[Layer],
+    maps: Maps,
+) -> str | None:
+    """Why there is no such twin; "": the model is one; None: there is.
+
+    Not the outputs are compared but the maps: a decision may be the same, and an output any object.
+    """
     twin = deepcopy(model)
     try:
         if not len(set_padding(twin, mode)):
             return ""
-        pairs = zip(_outputs(model, images), _outputs(twin, images), strict=True)
-        if all(torch.equal(a, b) for a, b in pairs):
-            return f"{type(model).__name__} pads nothing at images of this size."
-    except ValueError as error:
+        others = _maps(twin, images, layers)
+        if all(torch.equal(maps[name], others[name]) for name in maps):
+            return "the layers that are read do not depend on it at images of this size."
+    except (ValueError, FeatureError) as error:
         return str(error)
     return None
 
 
-def _outputs(model: nn.Module, images: Float[Tensor, "b c h w"]) -> list[Tensor]:
-    like = next(model.parameters(), images)
-    with frozen(model), torch.no_grad():
-        made = model(images[:2].to(like.device, like.dtype))
-    return [leaf for leaf in tree_leaves(made) if isinstance(leaf, Tensor)]
+def _maps(model: nn.Module, images: Float[Tensor, "b c h w"], layers: Sequence[Layer]) -> Maps:
+    with record(model, layers) as maps_of:
+        return maps_of(images)
 
 
 def _unchanged(batch: Tensor, first: int) -> Tensor:

@@ -127,7 +127,7 @@ def _run(
     dtype = like.dtype if like.is_floating_point() else images.dtype
     try:
         with torch.set_grad_enabled(gradients):
-            model(images.to(like.device, dtype))
+            model(images.to(like.device, dtype).clone())  # it may work in place
         for layer in layers:
             _require_sound(layer, caught.get(layer.name))
         return dict(caught)

@@ -21,7 +21,8 @@ def effective_field(
     """The share that each pixel has in the gradient of each layer's centre cell; sums to 1.
 
     Of the sum of the cell's channels; sizes of gradients, summed over colours, averaged over
-    images. All 0 where the centre does not depend on the image.
+    images. All 0 where the centre does not depend on the image, or no gradient reaches it because
+    the model runs that part under `torch.no_grad`.
 
     Args:
         model: left as it was; its parameters get no gradients.
@@ -42,9 +43,14 @@ def effective_field(
             # The one centre, or the four around it: a field has no side that it leans to.
             rows, columns = slice((h - 1) // 2, h // 2 + 1), slice((w - 1) // 2, w // 2 + 1)
             last = number == len(maps) - 1
-            (gradient,) = torch.autograd.grad(
-                found[:, :, rows, columns].mean((2, 3)).sum(), seen, retain_graph=not last
-            )
+            centre = found[:, :, rows, columns].mean((2, 3)).sum()
+            gradient: Tensor | None = None
+            if centre.requires_grad:
+                (gradient,) = torch.autograd.grad(
+                    centre, seen, retain_graph=not last, allow_unused=True
+                )
+            if gradient is None:
+                gradient = torch.zeros_like(seen)
             size = gradient.abs().sum(1).double().mean(0).cpu()
             fields[name] = (size / size.sum().clamp(min=torch.finfo(size.dtype).tiny)).float()
     return fields

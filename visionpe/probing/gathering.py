@@ -1,6 +1,6 @@
 """Rows, means with intervals and maps, of what was measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,14 +18,14 @@ MapsOf = dict[str, dict[str, dict[str, Tensor]]]
 
 
 def gather(
-    found: Mapping[str, Measured], seconds: Mapping[str, float], trained: int
+    found: Mapping[str, Measured], seconds: Mapping[str, float], trained: Sequence[int]
 ) -> tuple[list[Row], list[Mean], MapsOf]:
     """Rows, means and maps.
 
     Args:
         found: by condition.
         seconds: the conditions' processor time.
-        trained: how many images each read-out was fitted to.
+        trained: how many images the read-outs of each seed were fitted to.
     """
     rows, means = [], []
     for (layer, target, condition), seeds in _by_condition(found).items():
@@ -33,11 +33,13 @@ def gather(
         rows += [
             Row(
                 layer, target, condition, seed, *_means(scores),
-                bootstrap([scores.spearman]), len(scores.spearman), trained, spent,
+                bootstrap([scores.spearman], [scores.groups]), len(scores.spearman), trained[seed],
+                spent,
             )
             for seed, scores in seeds.items()
         ]  # fmt: skip
         each = list(seeds.values())
+        groups = [scores.groups for scores in each]
         spearman, mae, r2 = torch.tensor([_means(s) for s in each], dtype=torch.float64).mean(0)
         means.append(
             Mean(
@@ -47,9 +49,9 @@ def gather(
                 float(spearman),
                 float(mae),
                 float(r2),
-                bootstrap([scores.spearman for scores in each]),
-                bootstrap([scores.mae for scores in each]),
-                bootstrap([scores.r2 for scores in each]),
+                bootstrap([scores.spearman for scores in each], groups),
+                bootstrap([scores.mae for scores in each], groups),
+                bootstrap([scores.r2 for scores in each], groups),
                 len(each),
                 sum(len(scores.spearman) for scores in each),
             )
@@ -61,8 +63,7 @@ def gather(
 
 
 def _means(scores: Scores) -> tuple[float, float, float]:
-    spearman, mae, r2 = (float(score.mean()) for score in scores)
-    return spearman, mae, r2
+    return float(scores.spearman.mean()), float(scores.mae.mean()), float(scores.r2.mean())
 
 
 def _by_condition(

@@ -1,11 +1,11 @@
 """The images of a probe: read batch by batch, several times, and the same each time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from visionpe.probing.dead_leaves import dead_leaves
@@ -23,6 +23,8 @@ class Images:
             tuples, lists and dicts whose first value is one.
         batch_size: of a tensor of images; other sources have their own.
         origin: where they come from, in words.
+        groups: a number for each image, alike for images that tell of one another, such as crops
+            of one photograph; None: each image is alone.
 
     Raises:
         TypeError: if `source` is nothing of the kind.
@@ -33,7 +35,12 @@ class Images:
     """
 
     def __init__(
-        self, source: Tensor | Iterable[Any], *, batch_size: int = 16, origin: str | None = None
+        self,
+        source: Tensor | Iterable[Any],
+        *,
+        batch_size: int = 16,
+        origin: str | None = None,
+        groups: Int[Tensor, " n"] | Sequence[int] | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1, but is {batch_size}.")
@@ -52,6 +59,7 @@ class Images:
         self.source = source
         self.batch_size = batch_size
         self.origin = origin or f"given, {type(source).__name__}"
+        self.groups = None if groups is None else torch.as_tensor(groups, dtype=torch.int64).cpu()
 
     def __iter__(self) -> Iterator[Float[Tensor, "b c h w"]]:
         """The batches.
@@ -112,6 +120,7 @@ class Survey:
         channels, h, w: of each.
         low, high: the smallest and largest value of each channel: black and white.
         batches: how many batches.
+        groups: the number of each image's group.
         prints: one number an image, to see whether the next reading gives the same.
     """
 
@@ -122,6 +131,7 @@ class Survey:
     low: Float[Tensor, " c"]
     high: Float[Tensor, " c"]
     batches: int
+    groups: Int[Tensor, " n"]
     prints: Float[Tensor, " n"]
 
     def again(self, images: Images) -> Iterator[tuple[int, Float[Tensor, "b c h w"]]]:
@@ -158,7 +168,8 @@ def survey(images: Images) -> Survey:
     """Reads all images once: how many, how large, between which values.
 
     Raises:
-        ValueError: if there are none, their sizes differ, or one holds NaN or infinity.
+        ValueError: if there are none, their sizes differ, one holds NaN or infinity, or there is
+            not one group for each.
 
     >>> survey(Images(torch.arange(48.0).reshape(2, 3, 4, 2))).high.tolist()
     [31.0, 39.0, 47.0]
@@ -191,12 +202,23 @@ def survey(images: Images) -> Survey:
         n += len(batch)
     if shape is None or not n:
         raise ValueError("`images` must hold images, but has none.")
+    groups = torch.arange(n) if images.groups is None else images.groups
+    if tuple(groups.shape) != (n,):
+        raise ValueError(
+            f"`groups` must hold a number for each of the {n} images, but holds "
+            f"{_by(groups.shape) or 'one number'}."
+        )
     c, h, w = shape
-    return Survey(n, c, h, w, low.float().cpu(), high.float().cpu(), len(prints), torch.cat(prints))
+    black, white = low.float().cpu(), high.float().cpu()
+    return Survey(n, c, h, w, black, white, len(prints), groups, torch.cat(prints))
 
 
 def _prints(batch: Tensor) -> Float[Tensor, " b"]:
-    return batch.double().flatten(1).sum(1).cpu()
+    """One number an image, which depends on each value and on its place."""
+    values = batch.double().flatten(1).cpu()
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(values.shape[1], generator=generator, dtype=torch.float64)
+    return (values * weights).sum(1)  # no product of matrices: its rounding depends on the batch
 
 
 def _first(item: Any) -> Any:

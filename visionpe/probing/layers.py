@@ -13,6 +13,7 @@ from visionpe.tracing.run import Trace
 from visionpe.tracing.sites import Site
 
 _FEW = 4  # layers by default, where all maps have one size
+_IDLE = (nn.Identity, nn.Dropout)  # a block may hold many, and is what is meant
 
 
 class Layer(NamedTuple):
@@ -128,6 +129,7 @@ def _depth(site: Site) -> int:
 
 def _blocks(able: list[Site], model: nn.Module) -> list[Site]:
     """The modules of one class under one parent, of which there are most; the outermost of them."""
+    able = [s for s in able if not isinstance(model.get_submodule(s.module), _IDLE)]
     kinds = [
         (s.module.rpartition(".")[0], type(model.get_submodule(s.module)).__name__) for s in able
     ]

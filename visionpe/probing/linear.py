@@ -60,8 +60,17 @@ class Ridge:
             parts.append(f"project={self.project}")
         return f"Ridge({', '.join(parts)})"
 
-    def begin(self, channels: int, h: int, w: int, *, outputs: int, splits: int) -> "RidgeFitting":
-        """Read-outs, not yet fitted: see `Readout`."""
+    def begin(
+        self,
+        channels: int,
+        h: int,
+        w: int,
+        *,
+        outputs: int,
+        splits: int,
+        together: int | None = None,
+    ) -> "RidgeFitting":
+        """Read-outs, not yet fitted: see `Readout`. Each output is alone, whatever `together`."""
         return RidgeFitting(self, channels, h, w, outputs=outputs, splits=splits)
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -22,11 +22,17 @@ class Column(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Scores of images, for one layer, column and split."""
+    """Scores of images, for one layer, column and split.
+
+    Attributes:
+        spearman, mae, r2: of each image.
+        groups: the number of its group.
+    """
 
     spearman: Float[Tensor, " n"]
     mae: Float[Tensor, " n"]
     r2: Float[Tensor, " n"]
+    groups: Int[Tensor, " n"]
 
 
 Key = tuple[str, Column, int]  # layer, column, split

@@ -46,6 +46,11 @@ class Group(NamedTuple):
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
 
+def layers_of(groups: Sequence[Group]) -> list[Layer]:
+    """The layers of groups, each once."""
+    return list({layer.name: layer for group in groups for layer in group.layers}.values())
+
+
 class Measuring:
     """Fits read-outs to the layers of one network and tests them.
 
@@ -93,8 +98,7 @@ class Measuring:
         Raises:
             ProbeError: if the images differ from pass to pass, or features are not finite.
         """
-        layers = list({layer.name: layer for g in self.groups for layer in g.layers}.values())
-        with record(self.model, layers) as maps_of:
+        with record(self.model, layers_of(self.groups)) as maps_of:
             fitting = set(self.fittings)
             while fitting:
                 self._fit(images, known, change, tick, maps_of, fitting)
@@ -104,14 +108,14 @@ class Measuring:
     def predict(self, images: Float[Tensor, "b c h w"]) -> Measured:
         """The fitted read-outs of every split, tested on images of no split; not on the nulls."""
         measured = Measured()
-        layers = list({layer.name: layer for g in self.groups for layer in g.layers}.values())
-        with record(self.model, layers) as maps_of:
+        with record(self.model, layers_of(self.groups)) as maps_of:
             recorded = maps_of(images)
             for group in self.groups:
                 maps = group.maps(recorded)
                 tested = torch.ones(len(self.splits), len(maps), dtype=torch.bool)
                 truth = self._truth(group, 0, len(maps))
-                self._score(measured, group, maps, truth, tested, nulls=False)
+                each = torch.arange(len(maps))
+                self._score(measured, group, maps, truth, tested, each, nulls=False)
         return measured
 
     def _fit(
@@ -141,9 +145,11 @@ class Measuring:
             used = tested.any(0)
             if bool(used.any()):
                 recorded = maps_of(change(batch, first)[used])
+                kinds = known.groups[first : first + len(batch)][used]
                 for group in self.groups:
                     truth = self._truth(group, first, len(batch))[used]
-                    self._score(measured, group, group.maps(recorded), truth, tested[:, used])
+                    maps = group.maps(recorded)
+                    self._score(measured, group, maps, truth, tested[:, used], kinds)
             tick()
         return measured
 
@@ -166,6 +172,7 @@ class Measuring:
         maps: Float[Tensor, "b c h w"],
         truth: Float[Tensor, "b q i j"],
         tested: Bool[Tensor, "s b"],
+        kinds: Int[Tensor, " b"],
         *,
         nulls: bool = True,
     ) -> None:
@@ -184,5 +191,6 @@ class Measuring:
             pair = guess.flatten(2), goal.flatten(2)
             scores = spearman(*pair), mae(*pair), r2(*pair)  # m q
             for k, q in enumerate(chosen):
-                each = Scores(*(score[:, k] for score in scores))
+                ordered, far, share = (score[:, k] for score in scores)
+                each = Scores(ordered, far, share, kinds[here])
                 measured.add(group.name, self.columns[q], s, guess[:, k], each)

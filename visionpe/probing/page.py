@@ -1,6 +1,7 @@
 """A result as one page that needs no network."""
 
 import base64
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,7 @@ def _cell(mean: Mean) -> dict[str, str]:
     low, high = mean.spearman_interval
     return {
         "score": two(mean.spearman),
-        "interval": f"{two(low)} to {two(high)}",
+        "interval": "" if math.isnan(low) else f"{two(low)} to {two(high)}",
         "mae": two(mean.mae),
         "r2": two(mean.r2),
     }

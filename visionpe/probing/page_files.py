@@ -36,6 +36,7 @@ def save(result: ProbeResult, folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     check_folder(folder)
+    place = folder.resolve()  # "." has no name and no folder above it
     pictures = pictures_of(result)
     files = {
         "result.json": json.dumps(_plain(result.to_dict()), indent=1, allow_nan=False).encode(),
@@ -45,13 +46,13 @@ def save(result: ProbeResult, folder: str | Path) -> list[Path]:
     }
     files = {PAGE: page_of(result, pictures, sorted(files)).encode(), **files}
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = folder.with_name(f".{folder.name}-{os.getpid()}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = place.with_name(f".{place.name}-{os.getpid()}")
         beside.mkdir()
         try:
             for name, content in files.items():
                 (beside / name).write_bytes(content)
-            os.replace(beside, folder)  # takes the place of an empty folder, and of no other
+            os.replace(beside, place)  # takes the place of an empty folder, and of no other
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:

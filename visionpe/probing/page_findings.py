@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 from visionpe.probing.page_words import TARGETS, Kind, describe
-from visionpe.probing.result import TARGET, Mean, ProbeResult
+from visionpe.probing.result import Mean, ProbeResult
 
 
 class Finding(NamedTuple):
@@ -12,7 +12,7 @@ class Finding(NamedTuple):
 
     Attributes:
         target: its name, and what it is.
-        layer: which, and how many cells it has.
+        layer: which, and how many cells it has, if that is known.
         read: the model's score with its interval.
         controls: of every kind of control the lowest and the highest score; "-" without any.
         verdict: what follows, in a few words.
@@ -36,6 +36,8 @@ def headline(result: ProbeResult) -> str:
     best = {target: _best(result, target) for target in every}
     found = [target for target in every if _is_read(result, best[target])]
     n = len(every)
+    if not any(map(_known, best.values())):
+        return f"Of {_maps(n)} nothing can be said: {_unknown(next(iter(best.values())))}."
     if not found:
         return (
             f"Of {_maps(n)} none can be read better than the nulls: no position was found in "
@@ -60,22 +62,24 @@ def best_layer(result: ProbeResult) -> str:
     """The layer from which most is read: the highest mean rank correlation over targets."""
 
     def score(layer: str) -> float:
-        return sum(result.mean(layer, target).spearman for target in result.targets)
+        return sum(_height(result.mean(layer, target)) for target in result.targets)
 
     return max(result.layers, key=score)
 
 
 def _finding(result: ProbeResult, target: str) -> Finding:
     model = _best(result, target)
-    kinds: tuple[Kind, ...] = ("twin", "weights", "images", "null")
+    kinds: tuple[Kind, ...] = ("twin", "encoding", "weights", "images", "null")
     controls = {kind: _range(_of(result, model, kind)) for kind in kinds}
     name = f"{target}, {TARGETS[target]}" if target in TARGETS else target
-    h, w = result.maps[model.layer][target][TARGET].shape
-    layer = f"{model.layer}, {h} x {w} cells"
+    cells = result.meta.get("lattices", {}).get(model.layer)  # the maps are shrunk for pictures
+    layer = f"{model.layer}, {cells[0]} x {cells[1]} cells" if cells else model.layer
     return Finding(name, layer, _number(model), controls, _verdict(result, model))
 
 
 def _verdict(result: ProbeResult, model: Mean) -> str:
+    if not _known(model):
+        return _unknown(model)
     if not _is_read(result, model):
         return "nothing that chance could not give"
     parts = []
@@ -87,6 +91,12 @@ def _verdict(result: ProbeResult, model: Mean) -> str:
             else "as much with other paddings"
             if not lower
             else f"less with {len(lower)} of {len(twins)} other paddings"
+        )
+    if without := _of(result, model, "encoding"):
+        parts.append(
+            "less without its position encodings"
+            if _all_above(model, without)
+            else "as much without its position encodings"
         )
     if weights := _of(result, model, "weights"):
         parts.append(
@@ -102,7 +112,23 @@ def _verdict(result: ProbeResult, model: Mean) -> str:
 
 def _best(result: ProbeResult, target: str) -> Mean:
     means = [result.mean(layer, target) for layer in result.layers]
-    return max(means, key=lambda mean: mean.spearman)
+    return max(means, key=_height)
+
+
+def _height(mean: Mean) -> float:
+    """The score; of a read-out that diverged, less than any."""
+    return mean.spearman if math.isfinite(mean.spearman) else -2.0
+
+
+def _known(mean: Mean) -> bool:
+    return all(map(math.isfinite, mean.spearman_interval))
+
+
+def _unknown(mean: Mean) -> str:
+    """Why nothing can be said."""
+    if math.isfinite(mean.spearman):
+        return "there are too few images to test on for an interval"
+    return "the read-out diverged"
 
 
 def _is_read(result: ProbeResult, model: Mean) -> bool:
@@ -134,15 +160,18 @@ def _range(means: list[Mean]) -> str:
 
 def _number(mean: Mean) -> str:
     low, high = mean.spearman_interval
-    return f"{two(mean.spearman)} ({two(low)} to {two(high)})"
+    known = f"{two(low)} to {two(high)}" if _known(mean) else "no interval"
+    return f"{two(mean.spearman)} ({known})"
 
 
 def two(value: float) -> str:
-    """Two digits, without a negative zero.
+    """Two digits, without a negative zero; "-" for what is unknown.
 
-    >>> two(-0.001)
-    '0.00'
+    >>> two(-0.001), two(math.nan)
+    ('0.00', '-')
     """
+    if math.isnan(value):
+        return "-"
     return f"{round(value, 2) + 0.0:.2f}"
 
 

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from visionpe.plots.style import COLOURS, GREY
 
-Kind = Literal["model", "twin", "weights", "images", "memory", "null"]
+Kind = Literal["model", "twin", "encoding", "weights", "images", "memory", "null"]
 
 # Targets in a few words, for titles.
 TARGETS = {
@@ -27,6 +27,12 @@ KINDS: dict[Kind, tuple[str, str]] = {
         "with the same weights and another filling. What a twin cannot read, the model may have "
         "from its zeros. But its weights were not made for the new filling, so a twin can also "
         "lose position because its features are worse.",
+    ),
+    "encoding": (
+        "Without its position encodings",
+        "A network that is told positions carries them for that reason. This is the network with "
+        "the same weights and without what tells it. What it cannot read, the model may have from "
+        "its encodings; but its weights were not made to go without.",
     ),
     "weights": (
         "Random weights",
@@ -153,6 +159,32 @@ _KNOWN = {
         "#bdbdbd",
         "-",
         "s",
+    ),
+    "positions removed": Condition(
+        "no position encodings",
+        "encoding",
+        "the same weights, and no part of the network tells a place",
+        "#8c564b",
+        "-",
+        "P",
+    ),
+    "random weights, positions removed": Condition(
+        "random, no positions",
+        "null",
+        "without training and without encodings the network knows nothing but what the images "
+        "themselves tell",
+        "#bdbdbd",
+        "-",
+        "D",
+    ),
+    "random weights, padding=circular, positions removed": Condition(
+        "random, wrapped around, no positions",
+        "null",
+        "without training, border and encodings the network knows nothing but what the images "
+        "themselves tell",
+        "#bdbdbd",
+        "-",
+        "^",
     ),
 }
 

@@ -19,6 +19,7 @@ SCORES = {
     "mae": "mean absolute error",
 }
 _COLUMNS = 3  # panels in a row
+_EDGES = ((0, np.fmin.reduce), (1, np.fmax.reduce))  # of nulls, those without an interval aside
 
 
 def curves(result: ProbeResult, score: str = "spearman") -> "Figure":
@@ -83,7 +84,7 @@ def _draw_layers(ax: "Axes", result: ProbeResult, target: str, score: str) -> No
     nulls = [name for name in result.conditions if describe(name).kind == "null"]
     if nulls:
         ends = [_ends(result, target, name, score) for name in nulls]
-        low, high = (f([e[i] for e in ends], 0) for i, f in ((0, np.nanmin), (1, np.nanmax)))
+        low, high = (f([e[i] for e in ends], axis=0) for i, f in _EDGES)
         ax.fill_between(x, low, high, color="#d9d9d9", lw=0)
     for name in result.conditions:
         drawn = describe(name)
@@ -131,7 +132,7 @@ def _draw_conditions(ax: "Axes", result: ProbeResult, target: str, score: str) -
     ax.grid(axis="x", color="#ececec", lw=0.6)
     ax.set_axisbelow(True)
     if score != "mae":
-        ax.set_xlim(min(-0.2, *_all(result, score)) - 0.03, 1.03)
+        ax.set_xlim(min([-0.2, *_all(result, score)]) - 0.03, 1.03)
 
 
 def _legend(figure: "FigureBase", axes: Any, result: ProbeResult, shown: int) -> None:
@@ -171,7 +172,7 @@ def _limits(ax: "Axes", result: ProbeResult, score: str) -> None:
     if score == "mae":
         ax.set_ylim(bottom=0)
     else:
-        ax.set_ylim(max(-1.0, min(-0.2, *_all(result, score))) - 0.03, 1.03)
+        ax.set_ylim(max(-1.0, min([-0.2, *_all(result, score)])) - 0.03, 1.03)
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1])
     ax.grid(axis="y", color="#ececec", lw=0.6)
     ax.set_axisbelow(True)

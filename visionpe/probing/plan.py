@@ -13,8 +13,8 @@ from visionpe.probing.errors import FeatureError
 from visionpe.probing.images import Images, Survey
 from visionpe.probing.measured import Measured
 from visionpe.probing.measuring import Group, Measuring
-from visionpe.probing.readout import Fitting, Readout
-from visionpe.probing.splits import least, parts
+from visionpe.probing.readout import FIT, TEST, Fitting, Readout
+from visionpe.probing.splits import least
 from visionpe.probing.targets import Target
 
 Progress = Callable[[int, int, str], None]
@@ -54,10 +54,9 @@ class Plan:
         self.passes = 0
 
     @property
-    def trained(self) -> int:
-        """How many images each read-out is fitted to, those it chooses by included."""
-        fit, held, _ = parts(self.known.n)
-        return fit + held
+    def trained(self) -> list[int]:
+        """How many images each split's read-outs are fitted to, those they choose by included."""
+        return [int(n) for n in (self.splits != TEST).sum(1)]
 
     def begin(self, *, nulls: bool) -> dict[str, Fitting]:
         """Read-outs of each layer, not yet fitted.
@@ -65,7 +64,8 @@ class Plan:
         Args:
             nulls: predict the targets' nulls too.
         """
-        outputs = len(self.targets) * (2 + len(self.splits) if nulls else 1)
+        together = len(self.targets)
+        outputs = together * (2 + len(self.splits) if nulls else 1)
         found = {}
         for group in self.groups:
             try:
@@ -73,6 +73,7 @@ class Plan:
                     *group.size,
                     outputs=outputs,
                     splits=len(self.splits),
+                    together=together,
                 )
             except ValueError as error:
                 raise ValueError(f"Layer {group.name!r} cannot be read: {error}") from error
@@ -85,7 +86,13 @@ class Plan:
             ValueError: saying how many images are needed.
         """
         fittings = self.begin(nulls=True)
-        fit, _, _ = parts(self.known.n)
+        kinds = len(self.known.groups.unique())
+        if kinds < least(2) <= self.known.n:
+            raise ValueError(
+                f"`groups` must be at least {least(2)}, to fit to some and to test on others, but "
+                f"are {kinds}. Give crops of more photographs."
+            )
+        fit = int((self.splits == FIT).sum(1).min())
         for group in self.groups:
             required = fittings[group.name].required
             if fit < required or self.known.n < least(2):

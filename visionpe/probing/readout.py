@@ -46,13 +46,25 @@ class Fitting(Protocol):
 class Readout(Protocol):
     """A kind of read-out, with its options; its `repr` is the call that makes it."""
 
-    def begin(self, channels: int, h: int, w: int, *, outputs: int, splits: int) -> Fitting:
+    def begin(
+        self,
+        channels: int,
+        h: int,
+        w: int,
+        *,
+        outputs: int,
+        splits: int,
+        together: int | None = None,
+    ) -> Fitting:
         """Read-outs, not yet fitted.
 
         Args:
             channels, h, w: of the maps that they read.
             outputs: how many maps each predicts.
             splits: how many are fitted side by side.
+            together: how many outputs may be learned by one module; the next as many are learned
+                apart, so that what the first give does not depend on whether there are others.
+                None: all.
 
         Raises:
             ValueError: if it cannot read such maps.

@@ -2,17 +2,20 @@
 
 Defined for every map: where the target or the prediction is constant, the rank correlation is 0
 (there is no order to agree on), and R^2 of a constant target is 1 if it is met exactly, else 0.
+Where a prediction is not finite, because training diverged, all scores are NaN.
 A prediction that varies by less than a ten-thousandth of the target's range is constant: what is
 below that is the rounding of the arithmetic, which may well be ordered.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 FLAT = 1e-4  # of the target's range
+FEWEST = 5  # groups of images, below which an interval says nothing of others
 
 
 def ranks(x: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
@@ -40,7 +43,7 @@ def spearman(predicted: Float[Tensor, "*b n"], truth: Float[Tensor, "*b n"]) -> 
     a, b = (r - r.mean(-1, keepdim=True) for r in (ranks(predicted), ranks(truth)))
     scale = ((a * a).sum(-1) * (b * b).sum(-1)).sqrt()
     product = (a * b).sum(-1) / scale.where(scale > 0, torch.ones_like(scale))
-    return product.clamp(-1, 1) * _varies(predicted, truth)
+    return _where_finite(product.clamp(-1, 1) * _varies(predicted, truth), predicted)
 
 
 def mae(predicted: Float[Tensor, "*b n"], truth: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
@@ -50,7 +53,7 @@ def mae(predicted: Float[Tensor, "*b n"], truth: Float[Tensor, "*b n"]) -> Float
     0.25
     """
     _check(predicted, truth)
-    return (predicted.double() - truth.double()).abs().mean(-1)
+    return _where_finite((predicted.double() - truth.double()).abs().mean(-1), predicted)
 
 
 def r2(predicted: Float[Tensor, "*b n"], truth: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
@@ -63,24 +66,33 @@ def r2(predicted: Float[Tensor, "*b n"], truth: Float[Tensor, "*b n"]) -> Float[
     truth = truth.double()
     missed = (predicted.double() - truth).square().sum(-1)
     total = (truth - truth.mean(-1, keepdim=True)).square().sum(-1)
-    return torch.where(total > 0, 1 - missed / total.where(total > 0, 1.0), (missed == 0).double())
+    share = torch.where(total > 0, 1 - missed / total.where(total > 0, 1.0), (missed == 0).double())
+    return _where_finite(share, predicted)
 
 
 def bootstrap(
-    groups: Sequence[Float[Tensor, " n"]],
+    scores: Sequence[Float[Tensor, " n"]],
+    groups: Sequence[Int[Tensor, " n"]] | None = None,
     *,
     level: float = 0.95,
     draws: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """An interval for a mean of scores: percentiles over scores drawn anew.
+    """An interval for a mean of scores: percentiles over images and seeds drawn anew.
+
+    Each draw gives every group of images a weight, how often it was drawn, and that weight holds in
+    all seeds: an image that several splits test is one image. Seeds are drawn anew beside.
 
     Args:
-        groups: the scores of images, one group a seed. With several, the seeds are drawn anew
-            first and then the images of each.
+        scores: of images, one tensor a seed.
+        groups: the number of each score's group; groups are drawn, and the same number in several
+            seeds is the same group. None: each score is a group of its own.
         level: how much of the draws lies inside.
         draws: how many.
         seed: of the draws.
+
+    Returns:
+        The lower and the upper end; NaN if there are fewer than 5 groups, or a score is NaN.
 
     Raises:
         ValueError: if there is no score.
@@ -88,19 +100,33 @@ def bootstrap(
     >>> bootstrap([torch.full((5,), 0.25)])
     (0.25, 0.25)
     """
-    if not groups or any(not len(group) for group in groups):
-        raise ValueError("`groups` must hold scores in each group, but one is empty.")
+    if not scores or any(not len(part) for part in scores):
+        raise ValueError("`scores` must hold scores for each seed, but has none for one.")
+    lengths = [len(part) for part in scores]
+    numbers = torch.arange(sum(lengths)) if groups is None else torch.cat([*groups]).cpu()
+    kinds, kind = numbers.unique(return_inverse=True)
+    values = [part.double().cpu() for part in scores]
+    if len(kinds) < FEWEST or not all(bool(part.isfinite().all()) for part in values):
+        return math.nan, math.nan
     generator = torch.Generator().manual_seed(seed)
-    drawn = []  # one row a group: means of images drawn anew
-    for group in groups:
-        values = group.double().cpu()
-        picks = torch.randint(len(values), (draws, len(groups), len(values)), generator=generator)
-        drawn.append(values[picks].mean(-1))
-    chosen = torch.randint(len(groups), (draws, len(groups)), generator=generator)
-    means = torch.stack(drawn)[chosen, torch.arange(draws)[:, None], torch.arange(len(groups))]
+    picks = torch.randint(len(kinds), (draws, len(kinds)), generator=generator)
+    counts = torch.zeros(draws, len(kinds), dtype=torch.float64)
+    counts.scatter_add_(1, picks, torch.ones_like(counts))
+    sums, weights = [], []
+    for part, here in zip(values, kind.split(lengths), strict=True):
+        sums.append(counts[:, here] @ part)
+        weights.append(counts[:, here].sum(1))
+    # A seed of which no image was drawn has no mean in that draw, and the others stand for it.
+    means = torch.stack(sums, 1) / torch.stack(weights, 1)  # draws s
+    chosen = torch.randint(len(scores), (draws, len(scores)), generator=generator)
     edges = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    low, high = means.mean(-1).quantile(edges).tolist()
+    low, high = means.gather(1, chosen).nanmean(1).nanquantile(edges).tolist()
     return low, high
+
+
+def _where_finite(score: Tensor, predicted: Tensor) -> Tensor:
+    """NaN for predictions that are not finite."""
+    return score.where(predicted.isfinite().all(-1), torch.nan)
 
 
 def _varies(predicted: Tensor, truth: Tensor) -> Tensor:

@@ -10,12 +10,21 @@ _TEST = 0.3
 _HELD = 0.2  # of the rest
 
 
-def split(n: int, seed: int) -> Int[Tensor, " n"]:
+def split(n: int, seed: int, groups: Int[Tensor, " n"] | None = None) -> Int[Tensor, " n"]:
     """The role of each of `n` images: about 30 % `TEST`; of the rest a fifth `HELD`, others `FIT`.
+
+    Args:
+        n: how many images.
+        seed: of the draw.
+        groups: a number for each image, alike for images that tell of one another, such as crops
+            of one photograph: groups are drawn, and get one role; None: each image alone.
 
     >>> split(10, 0).bincount().tolist()
     [6, 1, 3]
     """
+    if groups is not None:
+        kinds, kind = groups.unique(return_inverse=True)
+        return split(len(kinds), seed)[kind]
     fit, held, _ = parts(n)
     roles = torch.full((n,), TEST)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))

@@ -5,9 +5,11 @@ default. The method is contested (arXiv:2206.01202), so what is compared is part
 there is no way to switch the controls off.
 """
 
+import math
 import platform
 import time
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from importlib.metadata import version
 from typing import Any
 
@@ -21,12 +23,14 @@ from visionpe.probing.gathering import gather
 from visionpe.probing.images import Images, Survey, generated, survey
 from visionpe.probing.layers import find_layers
 from visionpe.probing.linear import Ridge
-from visionpe.probing.measuring import Group
+from visionpe.probing.measuring import Group, layers_of
 from visionpe.probing.plan import Plan, Progress
 from visionpe.probing.readout import Readout
-from visionpe.probing.result import ProbeResult
+from visionpe.probing.result import Mean, ProbeResult
+from visionpe.probing.scores import FEWEST
 from visionpe.probing.splits import split
 from visionpe.probing.targets import target
+from visionpe.probing.twins import redraw
 from visionpe.tracing.refusals import require_plain
 from visionpe.tracing.run import trace
 
@@ -34,6 +38,7 @@ _RIDGE = Ridge()
 _CONCATENATED = (28, 28)  # as published
 _STATISTICS = 32  # images for the statistics of batch norms
 _COMPANIONS = 8  # images for receptive fields and shifts
+_FEW = 20  # images
 
 
 def probe(
@@ -47,6 +52,7 @@ def probe(
     lattice: tuple[int, int] | None = None,
     seeds: int = 3,
     batch_size: int = 16,
+    groups: Tensor | Sequence[int] | None = None,
     progress: Progress | None = None,
 ) -> ProbeResult:
     """Reads position out of a model's layers, and out of what it must be compared with.
@@ -72,6 +78,9 @@ def probe(
             own, and 28 x 28 for concatenated ones.
         seeds: splits of the images: 30 % for testing.
         batch_size: of a tensor of images.
+        groups: a number for each of the given images, alike for images that tell of one another,
+            such as crops of one photograph: no read-out is tested on a group that it was fitted
+            to, and intervals draw groups. None: each image is alone.
         progress: called with batches done, of how many, and the name of the condition.
 
     Raises:
@@ -94,34 +103,36 @@ def probe(
         raise ValueError("`targets` must name at least one target, but is empty.")
     if seeds < 1:
         raise ValueError(f"`seeds` must be at least 1, but is {seeds}.")
-    source = _images(model, images, size, batch_size)
+    source = _images(model, images, size, batch_size, groups)
     known = survey(source)
     if size is not None and (known.h, known.w) != tuple(size):
         raise ValueError(
             f"`images` must be of `size` {size[0]} x {size[1]}, but are {known.h} x {known.w}. "
             "Resize or crop them."
         )
-    groups = _groups(model, known, layers, lattice)
-    splits = torch.stack([split(known.n, seed) for seed in range(seeds)])
-    plan = Plan(groups, readout, wanted, splits, source, known)
+    read = _read(model, known, layers, lattice)
+    splits = torch.stack([split(known.n, seed, known.groups) for seed in range(seeds)])
+    plan = Plan(read, readout, wanted, splits, source, known)
     plan.require_enough()
     some = source.first(_STATISTICS)
-    listed, notes = conditions(model, some)
+    listed, notes = conditions(model, some, layers_of(read))
     found, seconds, failed = plan.run(listed, progress)
-    if images is None:
-        notes.insert(0, f"No images were given. These were {source.origin}.")
-    single = [group.layers[0] for group in groups if len(group.layers) == 1]
+    single = [group.layers[0] for group in read if len(group.layers) == 1]
     beside = companions(model, some[:_COMPANIONS], single)
     rows, means, maps = gather(found, seconds, plan.trained)
+    if images is None:
+        notes.insert(0, f"No images were given. These were {source.origin}.")
+    notes += [*_of_images(known), *failed, *_diverged(means)]
     meta = {
         "model": type(model).__name__,
         "size": [known.h, known.w],
         "images": known.n,
         "origin": source.origin,
         "readout": repr(readout),
-        "lattices": {group.name: list(group.size[1:]) for group in groups},
-        "channels": {group.name: group.size[0] for group in groups},
+        "lattices": {group.name: list(group.size[1:]) for group in read},
+        "channels": {group.name: group.size[0] for group in read},
         "seeds": seeds,
+        "random weights": redraw(deepcopy(model)),
         "versions": {
             "visionpe": version("visionpe"),
             "torch": str(torch.__version__),
@@ -129,17 +140,25 @@ def probe(
         },
         "seconds": time.process_time() - begun,
     }
-    return ProbeResult(rows, means, maps, beside, [*notes, *failed], meta)
+    return ProbeResult(rows, means, maps, beside, notes, meta)
 
 
-def _images(model: nn.Module, images: Any, size: tuple[int, int] | None, batch_size: int) -> Images:
+def _images(
+    model: nn.Module,
+    images: Any,
+    size: tuple[int, int] | None,
+    batch_size: int,
+    groups: Tensor | Sequence[int] | None,
+) -> Images:
     if images is not None:
-        return Images(images, batch_size=batch_size)
+        return Images(images, batch_size=batch_size, groups=groups)
+    if groups is not None:
+        raise ValueError("`groups` must be of given images, but `images` is None. Leave it out.")
     h, w = image_size(model, size)
     return generated(h, w, channels=image_channels(model, (h, w)), batch_size=batch_size)
 
 
-def _groups(
+def _read(
     model: nn.Module,
     known: Survey,
     layers: Sequence[str | tuple[str, ...]] | None,
@@ -150,14 +169,43 @@ def _groups(
     if isinstance(layers, str):
         layers = [layers]
     alone = None if layers is None else [name for name in layers if isinstance(name, str)]
-    groups = []
+    groups: dict[str, Group] = {}
     if alone is None or alone:
-        groups = [Group(at.name, (at,), lattice) for at in find_layers(found, model, alone)]
+        single = find_layers(found, model, alone)
+        groups = {at.name: Group(at.name, (at,), lattice) for at in single}
     for names in layers or ():
         if not isinstance(names, str):
             parts = tuple(find_layers(found, model, names))
             name = " + ".join(part.name for part in parts)
-            groups.append(Group(name, parts, lattice or _CONCATENATED))
+            groups.setdefault(name, Group(name, parts, lattice or _CONCATENATED))
     if not groups:
         raise ValueError("`layers` must name at least one layer, but is empty.")
-    return groups
+    return list(groups.values())
+
+
+def _of_images(known: Survey) -> list[str]:
+    """What a reader must know of how many images there are."""
+    kinds = len(known.groups.unique())
+    notes = []
+    if kinds < known.n:
+        notes.append(
+            f"The {known.n} images are of {kinds} groups, such as photographs: splits and "
+            "intervals are drawn by group."
+        )
+    if kinds < _FEW:
+        notes.append(
+            f"{kinds} {'images' if kinds == known.n else 'groups'} are few: intervals hold less "
+            f"often than they say below {_FEW}, and there are none with fewer than {FEWEST} to "
+            "test on."
+        )
+    return notes
+
+
+def _diverged(means: Sequence[Mean]) -> list[str]:
+    """Read-outs that gave no finite prediction."""
+    found = {(m.layer, m.condition): None for m in means if math.isnan(m.spearman)}
+    return [
+        f"The read-out of layer {layer!r} under {condition!r} diverged: its predictions are not "
+        "finite, and its scores NaN. Take a smaller step size."
+        for layer, condition in found
+    ]

@@ -1,5 +1,6 @@
 """A result as a table for people: no value without its controls."""
 
+import math
 from typing import TYPE_CHECKING
 
 from visionpe.probing.controls import MODEL, SHUFFLED
@@ -59,7 +60,7 @@ def _number(mean: "Mean | None", score: str) -> str:
 
 def _interval(mean: "Mean", score: str) -> str:
     low, high = getattr(mean, f"{score}_interval")
-    return f"{low:.3f} .. {high:.3f}"
+    return "-" if math.isnan(low) else f"{low:.3f} .. {high:.3f}"
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

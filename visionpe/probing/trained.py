@@ -1,6 +1,7 @@
 """Read-outs trained by SGD: PosENet as published, or any module of ours or yours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
 
@@ -38,15 +39,27 @@ class Trained:
     recipe: Recipe = PUBLISHED
 
     def begin(
-        self, channels: int, h: int, w: int, *, outputs: int, splits: int
+        self,
+        channels: int,
+        h: int,
+        w: int,
+        *,
+        outputs: int,
+        splits: int,
+        together: int | None = None,
     ) -> "TrainedFitting":
         """Read-outs, not yet trained: see `Readout`."""
-        return TrainedFitting(self, channels, h, w, outputs=outputs, splits=splits)
+        return TrainedFitting(
+            self, channels, h, w, outputs=outputs, splits=splits, together=together or outputs
+        )
 
 
 @final
 class TrainedFitting:
-    """A module for every split, trained side by side on the same batches: see `Fitting`.
+    """Modules for every split, trained side by side on the same batches: see `Fitting`.
+
+    Each split has a module for every `together` outputs. They begin alike and draw alike, so that
+    the first is the same whether there are others or not.
 
     Raises:
         ValueError: if the module cannot read such maps.
@@ -55,25 +68,41 @@ class TrainedFitting:
     required = 2  # batch norm needs two numbers
 
     def __init__(
-        self, how: Trained, channels: int, h: int, w: int, *, outputs: int, splits: int
+        self,
+        how: Trained,
+        channels: int,
+        h: int,
+        w: int,
+        *,
+        outputs: int,
+        splits: int,
+        together: int,
     ) -> None:
-        self.nets = []
+        self.together = together
+        self.nets: list[list[nn.Module]] = []  # by split, then by outputs
         for split in range(splits):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(split)
-                self.nets.append(how.net(channels, outputs))
+            self.nets.append([])
+            for first in range(0, outputs, together):
+                with _seeded(split):
+                    self.nets[-1].append(how.net(channels, min(together, outputs - first)))
+        net = self.nets[0][0]
         try:
             with torch.no_grad():
-                self.size = tuple(self.nets[0].eval()(torch.zeros(1, channels, h, w)).shape[2:])
+                self.size = tuple(net.eval()(torch.zeros(1, channels, h, w)).shape[2:])
         except RuntimeError as error:
             raise ValueError(
                 f"`readout` must read maps of {channels} x {h} x {w}, but "
-                f"{type(self.nets[0]).__name__} fails: {' '.join(str(error).split())}"
+                f"{type(net).__name__} fails: {' '.join(str(error).split())}"
             ) from error
-        self.steps = [optimisers(net.parameters(), how.recipe) for net in self.nets]
+        self.optimisers = [
+            [optimisers(net.parameters(), how.recipe) for net in nets] for nets in self.nets
+        ]
         self.passes = how.recipe.epochs
         self.epoch = 0
-        self.memory = 16 * splits * sum(p.numel() for p in self.nets[0].parameters())
+        self.step = 0
+        self.memory = 16 * sum(
+            p.numel() for nets in self.nets for n in nets for p in n.parameters()
+        )
 
     def truth(self, target: Target) -> Float[Tensor, "i j"]:
         """The target at the size that the module predicts."""
@@ -85,20 +114,40 @@ class TrainedFitting:
         truth: Float[Tensor, "b q i j"],
         roles: Int[Tensor, "s b"],
     ) -> None:
-        """One step of each split's module on those images of the batch that it may see."""
-        for net, (optimiser, _), role in zip(self.nets, self.steps, roles, strict=True):
+        """One step of each split's modules on those images of the batch that it may see."""
+        self.step += 1
+        truths = truth.to(maps).split(self.together, 1)
+        for split, role in enumerate(roles):
             seen = (role != TEST).to(maps.device)
-            if bool(seen.any()):
-                train_step(net.to(maps.device), optimiser, maps[seen], truth.to(maps)[seen])
+            if not bool(seen.any()):
+                continue
+            pairs = zip(self.nets[split], self.optimisers[split], truths, strict=True)
+            for net, (optimiser, _), wanted in pairs:
+                with _seeded(len(self.nets) * self.step + split):  # what a module drops, if any
+                    train_step(net.to(maps.device), optimiser, maps[seen], wanted[seen])
 
     def finish(self) -> bool:
         """Ends an epoch; True after the last."""
-        for _, schedule in self.steps:
-            schedule.step()
+        for each in self.optimisers:
+            for _, schedule in each:
+                schedule.step()
         self.epoch += 1
         return self.epoch >= self.passes
 
     def predict(self, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "s b q i j"]:
-        """The predictions of each split's module."""
+        """The predictions of each split's modules."""
         with torch.no_grad():
-            return torch.stack([net.to(maps.device).eval()(maps) for net in self.nets])
+            return torch.stack(
+                [
+                    torch.cat([net.to(maps.device).eval()(maps) for net in nets], 1)
+                    for nets in self.nets
+                ]
+            )
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Inside, torch's numbers are those of a seed; behind it, they are as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
