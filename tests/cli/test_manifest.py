@@ -19,8 +19,8 @@ STATE = {"state_dict": {"weight": torch.linspace(0, 1, 300)}, "global_step": 7}
 
 def damaged(path: Path, why: str) -> str:
     return (
-        f"The checkpoint {path} is damaged: {why}. Use another checkpoint of the run, or remove "
-        "the file to start that run again."
+        f"The checkpoint {path} is damaged: {why}. Use another checkpoint of the run with "
+        "`--ckpt_path`, or remove the file to start that run again."
     )
 
 
