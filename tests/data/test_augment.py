@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from visionpe import Frame, grid, inside
 from visionpe.data.augment import Augment
+from visionpe.errors import GeometryError
 
 H, W = 37, 52
 Image = np.ndarray[Any, Any]
@@ -189,11 +190,20 @@ def test_draws_follow_torchs_generator_and_no_two_are_alike() -> None:
     assert len(drawn) == 4  # each by itself
 
 
-def test_a_pipeline_with_a_seed_keeps_it() -> None:
-    seeded = A.Compose([A.RandomCrop(20, 31)], seed=7)
-    a, b = (Augment(seeded) for _ in range(2))
-    for _ in range(3):
-        assert equal(a(ramp())[1], b(ramp())[1])
+def test_a_seed_of_a_pipeline_gives_other_draws_of_torchs_generator() -> None:
+    def drawn(seed: int | None) -> list[Frame]:
+        augment = Augment(A.Compose([A.RandomResizedCrop((64, 48))], seed=seed))
+        frames = []
+        for _ in range(3):  # a pipeline with a series of its own would go on in it
+            torch.manual_seed(5)
+            frames.append(augment(ramp())[1])
+        return frames
+
+    for seed in (None, 7):
+        first, *others = drawn(seed)
+        assert all(equal(first, other) for other in others)
+    assert not equal(drawn(None)[0], drawn(7)[0])
+    assert not equal(drawn(8)[0], drawn(7)[0])
 
 
 def test_the_given_pipeline_is_left_alone() -> None:
@@ -252,12 +262,30 @@ def test_two_rows_are_enough_for_a_frame_and_one_is_not() -> None:
 @pytest.mark.parametrize(
     "move",
     [
-        A.Perspective(p=1),
-        A.ElasticTransform(alpha=50, sigma=5, p=1),
-        A.GridDistortion(p=1),
-        A.OpticalDistortion((0.2, 0.2), p=1),
-        A.RandomGridShuffle(p=1),
+        A.Perspective(),
+        A.ElasticTransform(),  # by default within 0.02 pixels of no move at all
+        A.GridDistortion(),
+        A.OpticalDistortion(),
+        A.ThinPlateSpline(),
+        A.GridElasticDeform((4, 4), 5),
+        A.RandomGridShuffle(),
+    ],
+    ids=lambda move: type(move).__name__,
+)
+def test_what_is_never_affine_is_refused_at_once(move: Any) -> None:
+    message = (
+        f"`geometry` must move pixels by an affine map, but {type(move).__name__} does not: take "
+        "it out."
+    )
+    with pytest.raises(GeometryError, match=f"^{re.escape(message)}$"):
+        Augment(A.Compose([A.HorizontalFlip(), A.OneOf([move])]))
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
         A.Pad(4, border_mode=cv2.BORDER_REFLECT_101),
+        A.Rotate((20, 30), border_mode=cv2.BORDER_REPLICATE, p=1),
     ],
     ids=lambda move: type(move).__name__,
 )

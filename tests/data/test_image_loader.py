@@ -7,15 +7,20 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.transforms import v2
 from trees import pixels
 
 from visionpe import Frame
+from visionpe.data.augments import SampleAugment
 from visionpe.data.batched import BatchAugment
 from visionpe.data.image_loader import ImageLoader
 from visionpe.data.mixing import Mix
 from visionpe.data.normalise import Normalise
 from visionpe.data.sources import Batch, SampleSource, Source, TensorSource
+from visionpe.data.torchvision_augment import TorchvisionAugment
 from visionpe.data.views import ResizedCrop
 from visionpe.errors import DataError
 
@@ -222,17 +227,128 @@ GOOD = torch.zeros(3, 9, 9, dtype=torch.uint8)
             "of <U7.",
         ),
         (
+            (GOOD, "cat"),
+            "Targets must be whole numbers, classes 0 to 3, but that of sample 7 of the data set "
+            "is 'cat'. Number the classes, by a `target_transform` for instance.",
+        ),
+        (
+            (GOOD, 1.7),
+            "Targets must be whole numbers, classes 0 to 3, but that of sample 7 of the data set "
+            "is 1.7. Number the classes, by a `target_transform` for instance.",
+        ),
+        (
+            (GOOD, torch.tensor([0, 1, 0, 0])),
+            "Targets must be whole numbers, classes 0 to 3, but that of sample 7 of the data set "
+            "is tensor([0, 1, 0, 0]). Number the classes, by a `target_transform` for instance.",
+        ),
+        (
+            (GOOD, 0, "whole"),
+            "The third part of a sample must be its Frame, but that of sample 7 of the data set is "
+            "of type str. Leave it out, or give the frame.",
+        ),
+        (
+            (GOOD, 0, Frame.identity(9, 8)),
+            "The view of a sample's frame must be its image's size [9, 9], but that of sample 7 of "
+            "the data set is [9.0, 8.0]. Move the frame along with the image.",
+        ),
+        (
+            (Image.new("P", (9, 9)), 0),
+            "Pillow's images must be of mode 'RGB', but sample 7 of the data set is of mode 'P': "
+            "make it so by `convert('RGB')`, in a `transform` for instance.",
+        ),
+        (
             GOOD,
             "Each sample must be (image, target) or (image, target, frame), but sample 7 of the "
             "data set is Tensor of 3.",
         ),
     ],
-    ids=["damaged", "class", "channels", "dtype", "text", "alone"],
+    ids=[
+        "damaged",
+        "class",
+        "channels",
+        "dtype",
+        "text",
+        "name",
+        "fraction",
+        "one-hot",
+        "no frame",
+        "another frame",
+        "palette",
+        "alone",
+    ],
 )
 def test_a_bad_sample_stops_with_one_sentence(item: Any, message: str, workers: int) -> None:
     message = message.format(item)
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         epoch(loader(samples(dataset=Bad(item)), workers), 0)
+
+
+class Changes(SampleAugment):
+    """Makes something else of images."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        self.change = change
+
+    def apply(self, image: Tensor) -> tuple[Tensor, Frame]:
+        return self.change(image), Frame.identity(*image.shape[-2:])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda image: image[:1],
+            "Augmented images must have 3 channels, rows and columns, but of sample 0 of the data "
+            "set comes (1, 10, 14). Keep the channels in `augment`, or correct `channels`.",
+        ),
+        (
+            lambda image: (255 * image).long(),
+            "Augmented images must be uint8, or floats in [0, 1], but of sample 0 of the data set "
+            "comes torch.int64. Take that conversion out of `augment`.",
+        ),
+    ],
+    ids=["channels", "dtype"],
+)
+def test_what_an_augmentation_returns_is_checked(change: Any, message: str) -> None:
+    source = samples()
+    source.augment = Changes(change)
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        next(iter(ImageLoader(source, batch_size=1)))
+
+
+def test_half_precision_of_an_augmentation_is_widened() -> None:
+    source = samples()
+    source.augment = Changes(lambda image: image.half())
+    images, _, _ = next(iter(ImageLoader(source, batch_size=1)))
+    assert images.dtype == torch.float32
+
+
+def test_batches_do_not_depend_on_the_threads_of_the_program() -> None:
+    def contrasts() -> list[Batch]:
+        source = samples(dataset=Large())
+        source.augment = TorchvisionAugment([v2.ColorJitter(contrast=(0.2, 3.0))])
+        return list(ImageLoader(source, batch_size=2))
+
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected = contrasts()
+        torch.set_num_threads(2)
+        assert same(contrasts(), expected)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
+class Large(Sizes):
+    """Images whose means several threads sum in another order than one."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, row: int) -> tuple[Any, int]:
+        image = torch.from_numpy(pixels(400, 300, 3, seed=row)).permute(2, 0, 1)
+        return image.float() / 255, 0
 
 
 def test_images_of_many_sizes_need_a_size() -> None:

@@ -1,6 +1,7 @@
 """What all data modules of images promise, on tiny data sets in their real formats."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,11 @@ from visionpe.data import (
     ResizedCrop,
     TorchvisionAugment,
 )
+from visionpe.data.folder import pictures
 from visionpe.data.image_data import ImageData
 from visionpe.data.image_loader import ImageLoader
+from visionpe.data.pictures import read_picture
+from visionpe.data.shards import WebShards
 from visionpe.errors import DataError
 
 Make = Callable[..., ImageData]
@@ -296,6 +300,55 @@ def test_hidden_files_and_other_endings_are_left_out(tmp_path: Path) -> None:
     data.setup("fit")
     assert length(data.train_dataloader()) == 18
     assert len(list(data.train_dataloader())) == 1
+
+
+def test_hidden_folders_are_left_out_and_others_belong_to_their_class(tmp_path: Path) -> None:
+    root = trees.image_folder(tmp_path / "data", parts=())
+    notebook, deeper = root / "cat" / ".ipynb_checkpoints", root / "cat" / "black" / "old"
+    elsewhere = tmp_path / "elsewhere"
+    for folder in (notebook, deeper, elsewhere):
+        folder.mkdir(parents=True)
+        shutil.copy(root / "cat" / "0.jpg", folder / "0.jpg")
+    (root / "dog" / "more").symlink_to(elsewhere)
+    (root / "dog" / "self").symlink_to(root / "dog")  # without end, if one follows
+    (root / "dog" / "one.jpg").symlink_to(elsewhere / "0.jpg")
+    data = ImageFolder(str(root), (8, 8), val_fraction=0)
+    data.setup("fit")
+    paths = [path.relative_to(root) for path, _ in pictures(root, data.class_names)]
+    assert len(paths) == length(data.train_dataloader()) == 18 + 3
+    assert {Path("cat/black/old/0.jpg"), Path("dog/more/0.jpg"), Path("dog/one.jpg")} < {*paths}
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    root = trees.image_folder(tmp_path, parts=())
+    link = root / "dog" / "lost.jpg"
+    link.symlink_to(tmp_path / "gone.jpg")
+    message = (
+        f"{link} must lead to a file or folder, but {tmp_path / 'gone.jpg'} is not there. "
+        "Bring that back, or remove the link."
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        ImageFolder(str(root)).setup("fit")
+
+
+def test_names_of_parts_may_have_capitals(tmp_path: Path) -> None:
+    root = trees.image_folder(tmp_path, parts=("Train", "VAL"))
+    data = ImageFolder(str(root), (8, 8))
+    assert data.class_names == ("cat", "dog", "owl")
+    assert {part: folder.name for part, folder in data.folders.items()} == {
+        "train": "Train",
+        "val": "VAL",
+    }
+
+
+def test_pictures_are_grey_or_coloured(tmp_path: Path) -> None:
+    message = r"^`channels` of pictures must be 3 for colours or 1 for grey, but is 4\.$"
+    with pytest.raises(ValueError, match=message):
+        ImageFolder(str(trees.image_folder(tmp_path)), channels=4)
+    with pytest.raises(ValueError, match=message):
+        WebShards("gone.tar", channels=4)
+    with pytest.raises(ValueError, match=message):
+        read_picture(tmp_path / "gone.png", channels=4)
 
 
 def test_names_may_be_in_any_script(tmp_path: Path) -> None:

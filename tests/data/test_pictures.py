@@ -99,7 +99,7 @@ def whole(ending: str) -> bytes:
     return data.getvalue()
 
 
-@pytest.mark.parametrize("ending", ["jpeg", "png", "gif", "webp", "bmp", "tiff"])
+@pytest.mark.parametrize("ending", ["jpeg", "png", "gif", "webp", "bmp", "tiff", "avif"])
 def test_a_part_of_a_file_is_damaged_and_named(ending: str, tmp_path: Path) -> None:
     data = whole(ending)
     for share in (0.0, 0.05, 0.3, 0.6, 0.9):
@@ -114,7 +114,7 @@ def test_a_part_of_a_file_is_damaged_and_named(ending: str, tmp_path: Path) -> N
         assert len(message) < 300
 
 
-@pytest.mark.parametrize("ending", ["jpeg", "png", "gif", "webp"])
+@pytest.mark.parametrize("ending", ["jpeg", "png", "gif", "webp", "avif"])
 def test_flipped_bits_give_a_picture_or_one_sentence(ending: str, tmp_path: Path) -> None:
     data, random = whole(ending), np.random.default_rng(0)
     path = tmp_path / "a.bin"

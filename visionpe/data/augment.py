@@ -20,6 +20,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from visionpe.data.augments import SampleAugment
+from visionpe.data.loader import stable_seed
 from visionpe.errors import GeometryError
 from visionpe.frame import Frame
 
@@ -33,8 +34,9 @@ class Augment(SampleAugment):
     """Augments an image `h w c`, uint8 or float32, and returns it with its `Frame`.
 
     Random numbers come from torch's generator, which differs between worker processes and epochs
-    (each worker would get a copy of albumentations' own), unless a `Compose` has its own `seed`.
-    The pipelines are copied, and called for images only: no boxes, masks or keypoints.
+    (each worker would get a copy of albumentations' own); the `seed` of a `Compose` gives others,
+    and no series of its own. The pipelines are copied, and called for images only: no boxes, masks
+    or keypoints.
 
     Args:
         geometry: an albumentations transform or `Compose` that moves pixels by an affine map:
@@ -44,7 +46,8 @@ class Augment(SampleAugment):
     Raises:
         ValueError: if a transform belongs into the other of the two. When called: if `image` is
             no such array.
-        GeometryError: when called, if the geometry is not affine or shows too few pixels to tell.
+        GeometryError: if a transform of `geometry` is of a kind that is not affine. When called: if
+            the geometry is not, or shows too few pixels to tell.
 
     >>> import albumentations as A
     >>> image, frame = Augment(A.HorizontalFlip(p=1))(np.zeros((2, 4, 3), np.uint8))
@@ -121,9 +124,24 @@ def _pipeline(name: str, transform: Any) -> Any:
                 f"`{name}` must hold no {type(part).__name__}, which {kind}; put it into `{other}`."
             )
     if name == "geometry":
+        _require_affine(pipeline)
         pipeline.add_targets({_KEY: "mask"})
         pipeline.set_mask_interpolation(1)  # cv2.INTER_LINEAR
     return pipeline
+
+
+def _require_affine(pipeline: Any) -> None:
+    """Refuses kinds that are not affine however little they move: a map read off would be near."""
+    import albumentations as A
+    from albumentations.augmentations.geometric.distortion import BaseDistortion
+
+    curved = (BaseDistortion, A.GridElasticDeform, A.Perspective, A.RandomGridShuffle)
+    for part in _parts(pipeline):
+        if isinstance(part, curved):
+            raise GeometryError(
+                "`geometry` must move pixels by an affine map, but "
+                f"{type(part).__name__} does not: take it out."
+            )
 
 
 def _parts(pipeline: Any) -> Iterator[Any]:
@@ -138,9 +156,11 @@ def _parts(pipeline: Any) -> Iterator[Any]:
 
 
 def _seed(pipeline: Any) -> None:
-    if pipeline.seed is None:
-        seed = int(torch.randint(2**63 - 1, ()))
-        pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
+    """Sets the state by torch's generator, and by the pipeline's own seed if it has one."""
+    seed = int(torch.randint(2**63 - 1, ()))
+    if pipeline.seed is not None:
+        seed = stable_seed(int(pipeline.seed), seed)
+    pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
 
 def _fit(moved: Float32[np.ndarray, "h w 3"]) -> Float64[np.ndarray, "2 3"]:

@@ -1,5 +1,7 @@
 """Folders of pictures, one for each class."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -10,7 +12,7 @@ from torch.utils.data import Dataset, Subset
 from visionpe.data.augments import SampleAugment
 from visionpe.data.image_data import ImageData, Part, held_out, require_fraction
 from visionpe.data.mixing import Mix
-from visionpe.data.pictures import EXTENSIONS, read_picture
+from visionpe.data.pictures import EXTENSIONS, read_picture, require_channels
 from visionpe.data.views import CentreCrop
 from visionpe.errors import DataError
 
@@ -47,10 +49,12 @@ class Pictures(Dataset[tuple[UInt8[Tensor, "c h w"], int]]):
 class ImageFolder(ImageData):
     """Pictures in one folder a class, below `train`, `val` and `test`, or parted by us.
 
-    If `root` has a folder `train`, the parts are the folders of that name; without a `val`, some of
-    `train` is held out. Otherwise the folders in `root` are the classes, some of the pictures are
-    held out for validation, and there is no test part. Classes are numbered by name. Files of other
-    endings than pictures' are left out, and so are names that begin with a dot.
+    If `root` has a folder `train`, in letters of any case, the parts are the folders of that name;
+    without a `val`, some of `train` is held out. Otherwise the folders in `root` are the classes,
+    some of the pictures are held out for validation, and there is no test part. Classes are
+    numbered by name. Pictures may lie in folders of a class's folder, and behind links. Files of
+    other endings than pictures' are left out, and so are names that begin with a dot, of files and
+    folders.
 
     Args:
         root: the folder.
@@ -58,8 +62,9 @@ class ImageFolder(ImageData):
         batch_size: images a training batch (and process).
         val_fraction: share of the training images that is kept for validation if there is no folder
             for it, the same ones in every run.
-        augment: what is done to training images; its result must be of `image_size`. By default the
-            same as in validation: `CentreCrop(image_size)`.
+        augment: what is done to training images; its result must be of `image_size` if the backbone
+            takes that size alone, as ViTs do. By default the same as in validation:
+            `CentreCrop(image_size)`.
         mix: what joins two of them.
         num_workers: worker processes, which read the pictures.
         seed: the run's, of order and augmentation.
@@ -71,7 +76,7 @@ class ImageFolder(ImageData):
     Raises:
         ValueError: if a number is out of its range.
         DataError: if the folder has no classes, one of them no picture, or the parts differ in
-            their classes. When read: if a picture is damaged.
+            their classes, or a link leads nowhere. When read: if a picture is damaged.
     """
 
     def __init__(
@@ -98,6 +103,7 @@ class ImageFolder(ImageData):
             seed=seed,
         )
         require_fraction(val_fraction)
+        require_channels(channels)
         self.root = Path(root).expanduser()
         self.image_size = image_size
         self.val_fraction = val_fraction
@@ -163,15 +169,11 @@ def pictures(folder: Path, names: tuple[str, ...]) -> list[Picture]:
     """All pictures of a part, in the order of their names.
 
     Raises:
-        DataError: if a class has none.
+        DataError: if a class has none, or a link to one leads nowhere.
     """
     found: list[Picture] = []
     for target, name in enumerate(names):
-        paths = sorted(
-            path
-            for path in (folder / name).rglob("*")
-            if path.suffix.lower() in EXTENSIONS and path.name[0] != "." and path.is_file()
-        )
+        paths = sorted(path for path in _files(folder / name) if path.suffix.lower() in EXTENSIONS)
         if not paths:
             raise DataError(
                 f"{folder / name} must hold pictures ({', '.join(EXTENSIONS)}), but holds none. "
@@ -181,13 +183,37 @@ def pictures(folder: Path, names: tuple[str, ...]) -> list[Picture]:
     return found
 
 
+def _files(folder: Path) -> Iterator[Path]:
+    """The files in a folder and its folders, behind links too, without hidden ones."""
+    seen = set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        status = os.stat(here)
+        if (status.st_dev, status.st_ino) in seen:  # a link to a folder above, or to one twice
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        for name in files:
+            path = Path(here, name)
+            if name[0] == ".":
+                continue
+            if path.is_file():
+                yield path
+            elif path.is_symlink():
+                raise DataError(
+                    f"{path} must lead to a file or folder, but {os.readlink(path)} is not there. "
+                    "Bring that back, or remove the link."
+                )
+
+
 def _parts(root: Path) -> dict[Part, Path]:
     """The folder of each part that has one."""
     if not root.is_dir():
         raise DataError(f"`root` must be a folder of pictures, but {root} is none.")
     parts: dict[Part, Path] = {}
+    folders = sorted(each for each in root.iterdir() if each.is_dir())
     for part, names in _NAMES.items():
-        found = [root / name for name in names if (root / name).is_dir()]
+        found = [each for each in folders if each.name.lower() in names]
         if len(found) > 1:
             raise DataError(
                 f"{root} must have one folder of the {part} part, but has "

@@ -29,8 +29,8 @@ class Images(ImageData):
         resize: whether images that are not augmented are made so by `CentreCrop`; if not, they must
             be of that size already.
         batch_size: images a training batch (and process).
-        augment: what is done to training images; its result must be of `image_size`. By default the
-            same as in validation.
+        augment: what is done to training images; its result must be of `image_size` if the backbone
+            takes that size alone, as ViTs do. By default the same as in validation.
         mix: what joins two of them.
         num_workers: worker processes, which read the samples.
         seed: the run's, of order and augmentation.

@@ -29,9 +29,11 @@ def read_picture(
         name: of the file in messages; its path if left out.
 
     Raises:
+        ValueError: if `channels` is another number.
         DataError: if there is no such file, or no picture in it, or only part of one, or one of
             more pixels than Pillow deems safe to unpack (`PIL.Image.MAX_IMAGE_PIXELS`).
     """
+    require_channels(channels)
     name = name or str(file if isinstance(file, Path) else "picture")
     remedy = "Replace or remove it."
     try:
@@ -54,8 +56,24 @@ def read_picture(
         if error.errno is not None:  # the system's, not the decoder's
             raise DataError(f"{name} cannot be read: {error.strerror}.") from None
         raise DataError(f"{name} is damaged: {_plain(error)}. {remedy}") from None
-    except (SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError) as error:
+    except (
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        TypeError,
+        OverflowError,
+        RuntimeError,
+    ) as error:
         raise DataError(f"{name} is damaged: {_plain(error)}. {remedy}") from None
+
+
+def require_channels(channels: int) -> None:
+    """Refuses channels that are neither grey nor colours."""
+    if channels not in (1, 3):
+        raise ValueError(
+            f"`channels` of pictures must be 3 for colours or 1 for grey, but is {channels}."
+        )
 
 
 def _unpack(image: Image.Image, channels: int, name: str) -> UInt8[Tensor, "c h w"]:

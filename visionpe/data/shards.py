@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from visionpe.data.loader import stable_seed
-from visionpe.data.pictures import read_picture
+from visionpe.data.pictures import read_picture, require_channels
 from visionpe.errors import DataError
 
 _Files = dict[str, bytes]  # by ending
@@ -43,7 +43,7 @@ class WebShards(IterableDataset[tuple[UInt8[Tensor, "c h w"], int]]):
         channels: 3 for colours, 1 for grey.
 
     Raises:
-        ValueError: if `shuffle` is negative.
+        ValueError: if `shuffle` is negative, or `channels` neither.
         DataError: if a shard is not there. When read: if a shard or picture is damaged, or a sample
             lacks picture or label.
     """
@@ -59,6 +59,7 @@ class WebShards(IterableDataset[tuple[UInt8[Tensor, "c h w"], int]]):
     ) -> None:
         if shuffle < 0:
             raise ValueError(f"`shuffle` must be at least 0 samples, but is {shuffle}.")
+        require_channels(channels)
         self.shards = expand(shards)
         for path in self.shards:
             if not Path(path).is_file():

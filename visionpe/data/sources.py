@@ -1,11 +1,16 @@
 """Where batches come from: tensors in memory, or any data set, sample by sample."""
 
+import operator
+import reprlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, final
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, Shaped, UInt8
+from PIL import Image
 from torch import Tensor
 
 from visionpe.data.augments import SampleAugment
@@ -19,7 +24,22 @@ from visionpe.frame import Frame
 
 # Images, normalised; classes, or their shares where samples are mixed; frames.
 Batch = tuple[Float32[Tensor, "b c h w"], Shaped[Tensor, "b *k"], Frame]
+_FOREIGN = ("P", "PA", "YCbCr", "HSV", "LAB")  # modes whose numbers are no colours or greys
 Sample = tuple[Shaped[Tensor, "c h w"], int, Frame]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Has torch compute with one thread, as in a worker process.
+
+    Several sum in another order: the mean that a change of contrast needs differs in the last bits.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Source(ABC):
@@ -127,30 +147,35 @@ class SampleSource(Source):
     def batch(self, order: Order) -> Batch:
         """Sample by sample, each under its own seed."""
         samples = []
-        with kept():
+        with kept(), one_thread():
             for row in order.rows.tolist():
                 reseed(self.seed, order.epoch, row)
                 samples.append(self.prepare(self.dataset[row], f"sample {row} of {self.name}"))
         return self.join(samples, (self.seed, order.epoch, order.number))
 
+    @one_thread()
     def prepare(self, item: Any, name: str) -> Sample:
-        """An item of the data set as image, target and frame, augmented."""
+        """An item of the data set as image, target and frame, augmented.
+
+        Raises:
+            DataError: if it is none, or the image that is made of it not as it must be.
+        """
         if not isinstance(item, tuple | list) or len(item) not in (2, 3):
             raise DataError(
                 f"Each sample must be (image, target) or (image, target, frame), but {name} is "
                 f"{type(item).__name__}{f' of {len(item)}' if hasattr(item, '__len__') else ''}."
             )
-        image, target = as_image(item[0], self.channels, name), int(item[1])
-        if not 0 <= target < self.num_classes:
-            raise DataError(
-                f"Targets must be classes 0 to {self.num_classes - 1}, but that of {name} is "
-                f"{target}. Correct the label, or `num_classes`."
-            )
+        image = as_image(item[0], self.channels, name)
+        target = _class_of(item[1], self.num_classes, name)
+        h, w = image.shape[-2:]
+        whole = Frame.identity(h, w) if len(item) == 2 else _frame_of(item[2], h, w, name)
         if self.augment is None:
-            return image, target, item[2] if len(item) == 3 else Frame.identity(*image.shape[-2:])
+            return image, target, whole
         image, frame = self.augment.apply(image)
-        return image, target, item[2].then(frame) if len(item) == 3 else frame
+        image = self._augmented(image, name)
+        return image, target, whole.then(frame) if len(item) == 3 else frame
 
+    @one_thread()
     def join(self, samples: list[Sample], seeds: tuple[int, ...]) -> Batch:
         """Samples as a batch, normalised and mixed."""
         images, targets, frames = zip(*samples, strict=True)
@@ -169,6 +194,21 @@ class SampleSource(Source):
             return batch
         return self.mix(*batch, num_classes=self.num_classes, seeds=seeds)
 
+    def _augmented(self, image: Shaped[Tensor, "c h w"], name: str) -> Shaped[Tensor, "c h w"]:
+        """What `augment` returned, in float32 unless it is in bytes."""
+        if image.dim() != 3 or image.shape[0] != self.channels:
+            raise DataError(
+                f"Augmented images must have {self.channels} channels, rows and columns, but of "
+                f"{name} comes {tuple(image.shape)}. Keep the channels in `augment`, or correct "
+                "`channels`."
+            )
+        if image.dtype != torch.uint8 and not image.is_floating_point():
+            raise DataError(
+                f"Augmented images must be uint8, or floats in [0, 1], but of {name} comes "
+                f"{image.dtype}. Take that conversion out of `augment`."
+            )
+        return image if image.dtype == torch.uint8 else image.float()
+
 
 def as_image(image: object, channels: int, name: str) -> Shaped[Tensor, "c h w"]:
     """A tensor, array or Pillow image as a tensor `c h w`.
@@ -176,6 +216,12 @@ def as_image(image: object, channels: int, name: str) -> Shaped[Tensor, "c h w"]
     Raises:
         DataError: if it is none of these, or its type, rank or channels are others.
     """
+    if isinstance(image, Image.Image) and image.mode in _FOREIGN:
+        wanted = "L" if channels == 1 else "RGB"
+        raise DataError(
+            f"Pillow's images must be of mode {wanted!r}, but {name} is of mode {image.mode!r}: "
+            f"make it so by `convert({wanted!r})`, in a `transform` for instance."
+        )
     if not isinstance(image, Tensor):
         array = np.array(image)  # a copy: Pillow's memory must not be written
         if array.dtype not in (np.uint8, np.float32):
@@ -192,6 +238,47 @@ def as_image(image: object, channels: int, name: str) -> Shaped[Tensor, "c h w"]
             f"{tuple(image.shape)}."
         )
     return image
+
+
+def _class_of(target: object, num_classes: int, name: str) -> int:
+    """A target as a class.
+
+    Raises:
+        DataError: if it is no whole number, or none of the classes.
+    """
+    try:
+        number = operator.index(target)  # type: ignore[arg-type] # that is the question
+    except TypeError:
+        shown = " ".join(reprlib.repr(target).split())
+        raise DataError(
+            f"Targets must be whole numbers, classes 0 to {num_classes - 1}, but that of {name} is "
+            f"{shown}. Number the classes, by a `target_transform` for instance."
+        ) from None
+    if not 0 <= number < num_classes:
+        raise DataError(
+            f"Targets must be classes 0 to {num_classes - 1}, but that of {name} is {number}. "
+            "Correct the label, or `num_classes`."
+        )
+    return number
+
+
+def _frame_of(frame: object, h: int, w: int, name: str) -> Frame:
+    """The third part of a sample, of an image of `h x w` pixels.
+
+    Raises:
+        DataError: if it is no frame, or another image's.
+    """
+    if not isinstance(frame, Frame):
+        raise DataError(
+            f"The third part of a sample must be its Frame, but that of {name} is of type "
+            f"{type(frame).__name__}. Leave it out, or give the frame."
+        )
+    if frame.view.tolist() != [h, w]:
+        raise DataError(
+            f"The view of a sample's frame must be its image's size {[h, w]}, but that of {name} "
+            f"is {frame.view.tolist()}. Move the frame along with the image."
+        )
+    return frame
 
 
 def _listed(sizes: list[tuple[int, ...]]) -> str:
