@@ -192,3 +192,25 @@ def test_bad_input_is_refused_in_one_sentence(
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
         make(Frame.identity(H, W))
     assert str(caught.value) == message
+
+
+def test_a_frame_is_never_in_half_precision_whatever_torchs_default() -> None:
+    try:
+        for default, wanted in (
+            (torch.bfloat16, torch.float32),
+            (torch.float64, torch.float64),
+        ):
+            torch.set_default_dtype(default)
+            frame = Frame.identity(1000, 1000).crop(257, 301, h=10, w=11)
+            assert {part.dtype for part in frame} == {wanted}
+            assert frame.affine[:, 2].tolist() == [257, 301]
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_batch_of_no_samples_can_be_cut_but_not_tiled() -> None:
+    none = Frame(torch.zeros(0, 2, 3), torch.zeros(0, 2), torch.zeros(0, 2))
+    for cut in (none.pad(top=1), none.crop(0, 0, h=2, w=2), none.hflip(), none.resize(2, 3)):
+        assert [part.shape[0] for part in cut] == [0, 0, 0]
+    with pytest.raises(ValueError, match=r"^`frame` must hold at least one view to be tiled"):
+        none.tiles(2, 2)

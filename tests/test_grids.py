@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 
 import pytest
@@ -6,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import coordinates
 
-from visionpe import Frame, axis, grid, inside, positions
+from visionpe import Frame, Places, axis, grid, inside, positions
+from visionpe.attaching.ground import framed
+from visionpe.grids import cell_counts
 
 sizes = st.integers(1, 64)
 
@@ -135,3 +138,67 @@ def test_dinov3_and_detr_coordinates_are_functions_of_the_grid() -> None:
     detr = counts / counts[:, -1:, -1:] * 2 * torch.pi
     ours = 2 * torch.pi * (positions(h, w) + 1) / size
     torch.testing.assert_close(ours, detr, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_positions_of_a_turned_view_are_turned_where_cells_are_not_square(turns: int) -> None:
+    squeezed = Frame.identity(480, 640).resize(224, 224)
+    wanted = torch.rot90(positions(14, 14, squeezed), turns, (-2, -1))
+    turned = positions(14, 14, squeezed.rotate(90 * turns))
+    torch.testing.assert_close(turned, wanted, rtol=0, atol=1e-5)
+    aligned = grid(14, 14, squeezed.rotate(90 * turns), align_corners=True)
+    whole = torch.rot90(grid(14, 14, align_corners=True), turns, (-2, -1))
+    torch.testing.assert_close(aligned, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [30.0, -75.0])
+def test_a_view_turned_by_any_angle_counts_the_images_cells(degrees: float) -> None:
+    squeezed = Frame.identity(480, 640).resize(224, 224)
+    turned = squeezed.rotate(degrees)
+    torch.testing.assert_close(cell_counts(14, 14, turned), cell_counts(14, 14, squeezed))
+    # A cell of the turned view is where its centre, turned back, is in the view before.
+    centres = (positions(14, 14) + 0.5).flatten(1) * 16  # pixels of the view
+    affine = Frame.identity(224, 224).rotate(degrees).affine
+    back = affine[:, :2] @ centres + affine[:, 2:]
+    wanted = (back / 16 - 0.5).unflatten(1, (14, 14))
+    torch.testing.assert_close(positions(14, 14, turned), wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 90.0, 30.0])
+def test_attention_has_the_positions_that_maps_have(degrees: float) -> None:
+    frame = Frame.identity(480, 640).resize(224, 224).rotate(degrees).crop(8, 16, h=112, w=168)
+    points = positions(7, 12).flatten(1).mT[None]  # of the view's own cells: 1 n 2
+    moved, extent = framed(points, torch.tensor([7.0, 12.0]), frame)
+    torch.testing.assert_close(moved[0], positions(7, 12, frame).flatten(1).mT)
+    torch.testing.assert_close(extent, cell_counts(7, 12, frame))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_rounded_to_once(dtype: torch.dtype) -> None:
+    frame = Frame.identity(1000, 1200).crop(700, 801, h=9, w=12)
+    makers: tuple[Callable[[torch.dtype], torch.Tensor], ...] = (
+        lambda kind: axis(1001, dtype=kind),
+        lambda kind: grid(3, 4, frame, dtype=kind),
+        lambda kind: grid(3, 4, frame, align_corners=True, dtype=kind),
+        lambda kind: positions(3, 4, frame, dtype=kind),
+        lambda kind: positions(3, 4, frame, cells=(300, 500), dtype=kind),
+        lambda kind: positions(1, 700, cells=(1, 300), dtype=kind),
+        lambda kind: cell_counts(3, 4, frame, dtype=kind),
+        lambda kind: Places.of(3, 4, frame, dtype=kind).positions,
+    )
+    for make in makers:
+        assert torch.equal(make(dtype), make(torch.float32).to(dtype))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("cells", [(8,), (8, 8, 8)])
+def test_cells_are_one_number_an_axis(cells: tuple[int, int]) -> None:
+    says = "`cells` must be two numbers, one for y and one for x, but is "
+    makers: tuple[Callable[[], torch.Tensor], ...] = (
+        lambda: positions(2, 3, cells=cells),
+        lambda: positions(2, 3, Frame.identity(2, 3), cells=cells),
+        lambda: cell_counts(2, 3, cells=cells),
+    )
+    for make in makers:
+        with pytest.raises(ValueError, match=re.escape(f"{says}{cells}.")):
+            make()

@@ -40,13 +40,17 @@ class Frame(NamedTuple):
     def identity(h: int, w: int, *, device: torch.device | str | None = None) -> "Frame":
         """The frame of a whole image of `h x w` pixels, without a batch axis.
 
+        In float32, or in torch's default dtype where that is wider: pixels cannot be counted in
+        half precision.
+
         Raises:
             ValueError: if `h` or `w` is below 1.
         """
         _require_size("h", h)
         _require_size("w", w)
-        size = torch.tensor([h, w], dtype=torch.float32, device=device)
-        return Frame(torch.eye(2, 3, device=device), size, size.clone())
+        dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        size = torch.tensor([h, w], dtype=dtype, device=device)
+        return Frame(torch.eye(2, 3, dtype=dtype, device=device), size, size.clone())
 
     @staticmethod
     def stack(frames: "list[Frame]") -> "Frame":
@@ -160,11 +164,14 @@ class Frame(NamedTuple):
         Tiles of the last row and column reach over the edge if the view is no multiple of theirs.
 
         Raises:
-            ValueError: if `h` or `w` is below 1, or the samples of a batch differ in size.
+            ValueError: if `h` or `w` is below 1, or the samples of a batch differ in size, or
+                there are none.
         """
         _require_size("h", h)
         _require_size("w", w)
         sizes = self.view.reshape(-1, 2)
+        if not len(sizes):
+            raise ValueError("`frame` must hold at least one view to be tiled, but is empty.")
         if not bool((sizes == sizes[:1]).all()):
             raise ValueError("`frame` must hold views of one size to be tiled, but sizes differ.")
         rows, columns = (math.ceil(v / t) for v, t in zip(sizes[0].tolist(), (h, w), strict=True))
@@ -198,6 +205,8 @@ class Frame(NamedTuple):
 
 
 def _require_size(name: str, value: Length) -> None:
+    if isinstance(value, Tensor) and not value.numel():
+        return  # of no sample
     smallest = float(value.min()) if isinstance(value, Tensor) else value
     if not smallest > 0 or (isinstance(value, int) and value < 1):
         raise ValueError(f"`{name}` must be a positive number of pixels, but is {smallest}.")

@@ -4,6 +4,8 @@ Coordinates are `(y, x)`, at cell centres, in [-1, 1] over the *original* image:
 or left edge, 1 its lower or right edge. `docs/conventions.md` states each rule with its test.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -36,8 +38,8 @@ def axis(
     [-1.0, 0.0, 1.0]
     """
     _require_cells("n", n)
-    steps = torch.arange(1 - n, n, 2, device=device).to(dtype)  # whole numbers: exact
-    return steps / ((n - 1 if n > 1 else 1) if align_corners else n)
+    steps = torch.arange(1 - n, n, 2, device=device).to(_wide(dtype))  # whole numbers: exact
+    return (steps / ((n - 1 if n > 1 else 1) if align_corners else n)).to(dtype)
 
 
 def grid(
@@ -59,6 +61,7 @@ def grid(
             cell size, at -1 and 1. A code then depends on the map's resolution; by default,
             when the image's edges are at -1 and 1, it does not.
         device: where to make it; the frame's device if there is one.
+        dtype: of the result; below float32, the coordinates are computed in float32 and rounded.
 
     Raises:
         ValueError: if `h` or `w` is below 1.
@@ -73,13 +76,13 @@ def grid(
         y = axis(h, align_corners=align_corners, device=device, dtype=dtype)
         x = axis(w, align_corners=align_corners, device=device, dtype=dtype)
         return torch.stack([y[:, None].expand(h, w), x.expand(h, w)])
-    points = _points(h, w, frame, device, dtype)
+    points = _points(h, w, frame, device, _wide(dtype))
     extent = frame.extent.to(points)[..., None, None]
     span = extent
     if align_corners:
-        span = extent - _cell_size(h, w, frame, dtype).to(points)[..., None, None]
+        span = extent - _cell_size(h, w, frame, points.dtype).to(points)[..., None, None]
         span = torch.where(span > 0, span, torch.ones_like(span))  # one cell: 0 / 1
-    return (2 * points - extent) / span
+    return ((2 * points - extent) / span).to(dtype)
 
 
 def positions(
@@ -102,9 +105,10 @@ def positions(
         cells: `(rows, columns)` that the whole original image counts as. By default as many as it
             has at this map's cell size, so that crops, tiles and flips of an image agree; give a
             fixed number to make views of another scale agree too.
+        dtype: of the result; below float32, positions are computed in float32 and rounded.
 
     Raises:
-        ValueError: if `h`, `w` or one of `cells` is below 1.
+        ValueError: if `h`, `w` or one of `cells` is below 1, or `cells` are not two.
 
     >>> positions(2, 3)[1].tolist()
     [[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]
@@ -113,6 +117,8 @@ def positions(
     """
     _require_cells("h", h)
     _require_cells("w", w)
+    if cells is not None:
+        require_pair("cells", cells)
     if frame is None:
         rows, columns = cells or (None, None)
         y = line_positions(h, cells=rows, device=device, dtype=dtype)
@@ -120,11 +126,12 @@ def positions(
         return torch.stack([y[:, None].expand(h, w), x.expand(h, w)])
     if cells is not None:
         _require_cells("cells", min(cells))
-        points = grid(h, w, frame, device=device, dtype=dtype)
-        count = torch.tensor(cells, device=points.device, dtype=dtype)[:, None, None]
-        return (points * count + (count - 1)) / 2
-    points = _points(h, w, frame, device, dtype)
-    return points / _cell_size(h, w, frame, dtype).to(points)[..., None, None] - 0.5
+        points = grid(h, w, frame, device=device, dtype=_wide(dtype))
+        count = torch.tensor(cells, device=points.device, dtype=points.dtype)[:, None, None]
+        return ((points * count + (count - 1)) / 2).to(dtype)
+    points = _points(h, w, frame, device, _wide(dtype))
+    size = _cell_size(h, w, frame, points.dtype).to(points)[..., None, None]
+    return (points / size - 0.5).to(dtype)
 
 
 def line_positions(
@@ -145,7 +152,7 @@ def line_positions(
     if cells is None:
         return torch.arange(n, device=device).to(dtype)
     _require_cells("cells", cells)
-    return (axis(n, device=device, dtype=dtype) * cells + (cells - 1)) / 2
+    return ((axis(n, device=device, dtype=_wide(dtype)) * cells + (cells - 1)) / 2).to(dtype)
 
 
 def cell_counts(
@@ -163,10 +170,12 @@ def cell_counts(
     [4.0, 6.0]
     """
     if frame is None or cells is not None:
+        if cells is not None:
+            require_pair("cells", cells)
         rows, columns = cells or (h, w)
         return torch.stack([torch.full((), n, device=device, dtype=dtype) for n in (rows, columns)])
-    size = _cell_size(h, w, frame, dtype)
-    return (frame.extent.to(dtype) / size).to(device or size.device)
+    size = _cell_size(h, w, frame, _wide(dtype))
+    return (frame.extent.to(size.dtype) / size).to(device or size.device, dtype)
 
 
 def inside(h: int, w: int, frame: Frame) -> Bool[Tensor, "*b h w"]:
@@ -196,9 +205,13 @@ def _points(
 
 
 def _cell_size(h: int, w: int, frame: Frame, dtype: torch.dtype) -> Float[Tensor, "*b 2"]:
-    """How far one step to the next cell goes along y and along x, in pixels of the original."""
+    """The height and width of a cell, along the original's own axes, in its pixels.
+
+    Of the two steps to the next cell, down and across, what they go along y and along x, each the
+    root of the sum of squares: cells keep their size however the view is turned, square or not.
+    """
     span = _span(frame).to(dtype)
-    return torch.stack([span[..., 0] / h, span[..., 1] / w], -1).square().sum(-2).sqrt()
+    return torch.stack([span[..., 0] / h, span[..., 1] / w], -1).square().sum(-1).sqrt()
 
 
 def _span(frame: Frame) -> Float[Tensor, "*b 2 2"]:
@@ -208,6 +221,23 @@ def _span(frame: Frame) -> Float[Tensor, "*b 2 2"]:
     that they are.
     """
     return frame.affine[..., :2] * frame.view[..., None, :]
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """What coordinates of a dtype are computed in, to be rounded once."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def require_pair(name: str, value: Sequence[object]) -> None:
+    """Refuses what is not one number for y and one for x.
+
+    Raises:
+        ValueError: if there are not two.
+    """
+    if len(value) != 2:
+        raise ValueError(
+            f"`{name}` must be two numbers, one for y and one for x, but is {tuple(value)}."
+        )
 
 
 def _require_cells(name: str, value: int) -> None:

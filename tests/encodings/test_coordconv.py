@@ -345,3 +345,16 @@ def test_derivatives_in_forward_mode_are_the_limits_of_differences(
         out = functional_call(module, dual, (forward_ad.make_dual(x, along_x),))
         tangent = forward_ad.unpack_dual(out).tangent
     torch.testing.assert_close(tangent, (at(1e-4) - at(-1e-4)) / 2e-4, rtol=0, atol=1e-7)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("framed", [False, True])
+def test_an_image_without_a_batch_axis_is_a_batch_of_one(framed: bool) -> None:
+    for layer, x in (
+        (CoordConv2d(3, 4, 3, padding=1, zero_init=False), torch.randn(3, 5, 6)),
+        (CoordConv2d(3, 4, 3, radius=True, zero_init=False), torch.randn(3, 5, 6)),
+        (CoordConv1d(3, 4, 3, padding=1, zero_init=False), torch.randn(3, 6)),
+    ):
+        h = x.shape[-2] if x.dim() == 3 else 1
+        frame = Frame.identity(8, 9).crop(1, 2, h=h, w=6) if framed else None
+        assert torch.equal(layer(x, frame), layer(x[None], frame)[0])

@@ -227,3 +227,23 @@ def test_its_repr_is_the_call_that_makes_it() -> None:
 def test_bad_input_is_refused_in_one_sentence(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message) + "$"):
         make()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("own_keys", [True, False])
+def test_gradients_of_torch_func_are_autograds_where_places_are_no_lattice(own_keys: bool) -> None:
+    layer = LogCPB(2, (3, 4), hidden=20, std=0.5)
+    frame = Frame.identity(6, 8).crop(1, 2, h=3, w=4)
+    places = Places.of(3, 4, frame)
+    keys = Places.of(2, 2) if own_keys else places
+    q, k = torch.randn(2, 2, 12, 4), torch.randn(2, 2, keys.tokens, 4)
+    parameters: dict[str, Tensor] = dict(layer.named_parameters())
+
+    def loss(given: dict[str, Tensor]) -> Tensor:
+        out: Tensor = torch.func.functional_call(layer, given, (q, k, k, places, keys))
+        return out.square().sum()
+
+    found = torch.func.grad(loss)(parameters)
+    wanted = torch.autograd.grad(loss(parameters), list(parameters.values()))
+    for ours, theirs in zip(found.values(), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

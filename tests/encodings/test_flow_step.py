@@ -134,3 +134,11 @@ def test_bad_input_is_refused_in_one_sentence(make: Callable[[], object], messag
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
         make()
     assert str(caught.value) == message
+
+
+def test_a_number_in_a_tensor_without_an_axis_is_one_for_all() -> None:
+    layer = FlowEmbedding(4, 3, width=5, zero_init=False)
+    x = torch.randn(2, 3, 6)
+    assert torch.equal(layer(x, torch.tensor(1)), layer(x, 1))
+    with pytest.raises(ValueError, match="`flow` must be a flow's number, 0 to 3, but is 4"):
+        layer(x, torch.tensor(4))

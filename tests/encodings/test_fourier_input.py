@@ -301,3 +301,8 @@ def test_bad_input_is_refused_in_one_sentence(make: Callable[[], object], messag
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
         make()
     assert str(caught.value) == message
+
+
+def test_a_map_of_no_rows_is_refused_rather_than_made_of_the_default_number() -> None:
+    with pytest.raises(ValueError, match="must be at least 1 cell, but is 0"):
+        FourierInput(4, 4, 4)(2, h=0)

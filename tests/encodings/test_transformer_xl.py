@@ -249,3 +249,13 @@ def test_bad_input_is_refused_in_one_sentence(make: Callable[[], object], messag
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
         make()
     assert str(caught.value) == message
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_keys_alone_may_be_many_under_vmap() -> None:
+    layer = TransformerXL(2, 8, std=0.5)
+    places = Places.of(2, 3)
+    q, keys = torch.randn(1, 2, 6, 8), torch.randn(3, 1, 2, 6, 8)
+    together = torch.func.vmap(lambda k: layer.bias(q, k, places, places, 0.5))(keys)
+    for got, k in zip(together, keys, strict=True):
+        torch.testing.assert_close(got, layer.bias(q, k, places, places, 0.5))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from visionpe.checking.held import alive, held
 from visionpe.checking.result import Verdict, failed, ok, skipped
-from visionpe.checking.subject import Subject, flat, reason, run, same, seen, short
+from visionpe.checking.subject import Subject, flat, numbers, reason, run, same, seen, short
 
 _CALLS = 120
 _WARM = 40
@@ -190,7 +190,7 @@ def _attempt(module: nn.Module, args: tuple[object, ...]) -> str:
 def _learn(module: nn.Module, args: tuple[object, ...]) -> list[Tensor]:
     """The output and the gradients of a training step; its output is saved for the gradient."""
     torch.manual_seed(0)
-    outs = flat(module.train()(*args))
+    outs = numbers(flat(module.train()(*args)))
     weight = torch.ones((), requires_grad=True)
     sum(((out.float() * weight).square().sum() for out in outs), torch.zeros(())).backward()
     grads = [p.grad for p in module.parameters() if p.grad is not None]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from visionpe.checking.result import Verdict, failed, ok, skipped
-from visionpe.checking.subject import Subject, flat, own_name
+from visionpe.checking.subject import Subject, flat, numbers, own_name
 
 
 def gradients(subject: Subject) -> Verdict:
@@ -47,7 +47,7 @@ def gradients(subject: Subject) -> Verdict:
 
 def _backward(module: nn.Module, subject: Subject, step: int) -> None:
     """A loss that no symmetry can hide a parameter from: random weights on every value."""
-    outs = [out for out in flat(module(*subject.args(seed=step))) if out.requires_grad]
+    outs = [out for out in numbers(flat(module(*subject.args(seed=step)))) if out.requires_grad]
     source = torch.Generator().manual_seed(step)
     losses: list[Tensor] = [
         (out * torch.randn(out.shape, generator=source).to(out)).sum() for out in outs

@@ -1,10 +1,12 @@
 """A part of an image keeps the code that it has in the whole."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from visionpe.checking.result import Verdict, failed, ok, skipped
-from visionpe.checking.subject import Subject, distance, reason, run
+from visionpe.checking.subject import Subject, distance, flat, reason, run
 from visionpe.encodings.base import PointEncoding
 from visionpe.frame import Frame
 from visionpe.places import Places
@@ -24,16 +26,18 @@ def offsets(subject: Subject) -> Verdict:
 
 
 def _frames(subject: Subject) -> Verdict:
+    """A view, however it was cut and turned, has the code of its pixels in the image."""
     module = subject.fresh()
     h, w = subject.base
     top, left = h // 2, w // 2
     (x,) = subject.args()
-    whole = run(module, (x,), frame=Frame.identity(h, w))
+    image = Frame.identity(h, w)
+    whole = run(module, (x,), frame=image)
     gap = distance(whole, run(module, (x,)))
     if gap > _CLOSE:
         return failed("the frame of the whole image is not the same as no frame", difference=gap)
     part = x[..., top:, left:]
-    frame = Frame.identity(h, w).crop(top, left, h=h - top, w=w - left)
+    frame = image.crop(top, left, h=h - top, w=w - left)
     try:
         cropped = run(module, (part,), frame=frame)
     except ValueError as error:
@@ -44,11 +48,53 @@ def _frames(subject: Subject) -> Verdict:
     if not isinstance(module, PointEncoding):
         if change == 0:
             return skipped("nothing in the result depends on the frame")
-        return ok("the frame reaches the result", change=change)
+        return skipped(
+            "the frame reaches the result, but what a crop should give is known of a "
+            "`PointEncoding` alone: other cells may see their neighbours",
+            change=change,
+        )
     gap = distance(cropped, [out[..., top:, left:] for out in whole])
     if gap > _CLOSE:
         return failed("a pixel of a crop has another code than in the image", difference=gap)
-    return ok("a crop's code is the image's, cropped", difference=gap, change=change)
+    for says, gap in _views(module, x, whole, (top, left)):
+        if gap > _CLOSE:
+            return failed(says, difference=gap)
+    return ok("a view's code is the image's, cut and turned", difference=gap, change=change)
+
+
+def _views(
+    module: PointEncoding, x: Tensor, whole: list[Tensor], corner: tuple[int, int]
+) -> Iterator[tuple[str, float]]:
+    """What would be wrong with other views than a crop of one pixel a cell, and by how much.
+
+    Args:
+        whole: the code of the map `x` as the whole image.
+        corner: the first row and column of a crop.
+    """
+    (h, w), (top, left) = x.shape[-2:], corner
+    fine, image = Frame.identity(4 * h, 4 * w), Frame.identity(h, w)
+    part, wanted = x[..., top:, left:], [out[..., top:, left:] for out in whole]
+    frame = fine.crop(4 * top, 4 * left, h=4 * (h - top), w=4 * (w - left))
+    gap = distance(run(module, (part,), frame=frame), wanted)
+    yield "with 4 pixels a cell, a pixel of a crop has another code than in the image", gap
+    flips = ((-1, "left to right", image.hflip()), (-2, "top to bottom", image.vflip()))
+    for axis, how, mirrored in flips:
+        turned = run(module, (x.flip(axis),), frame=mirrored)
+        gap = distance(turned, [out.flip(axis) for out in whole])
+        yield f"a view mirrored {how} does not have the image's code, mirrored", gap
+    first = image.crop(0, 0, h=h - top, w=w - left)
+    second = image.crop(top, left, h=h - top, w=w - left)
+    batch = run(module, (part[:2],), frame=Frame.stack([first, second]))
+    for index, own in enumerate((first, second)):
+        alone = run(module, (part[index : index + 1],), frame=own)
+        gap = distance([out[index : index + 1] for out in batch], alone)
+        yield f"in a batch of two frames, sample {index} has another code than alone", gap
+    # float64: places must lose nothing that the map's coordinates do not.
+    places = Places.of(h - top, w - left, frame, dtype=torch.float64)
+    with torch.no_grad():
+        tokens = flat(module.tokens(part.flatten(2).mT, places))
+    gap = distance(tokens, [out.flatten(2).mT for out in wanted])
+    yield "`tokens` gives another code at a map's places than the map has", gap
 
 
 def _places(subject: Subject) -> Verdict:

@@ -194,8 +194,21 @@ def same(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
     )
 
 
+def numbers(outs: Sequence[Tensor]) -> list[Tensor]:
+    """The parts of a result that can be off: no masks and indices; complex ones as pairs."""
+    return [
+        torch.view_as_real(out.resolve_conj()) if out.is_complex() else out
+        for out in outs
+        if out.is_floating_point() or out.is_complex()
+    ]
+
+
 def distance(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
-    """The largest difference of two results, relative to the largest value where that is over 1."""
+    """The largest difference of two results, relative to the largest value where that is over 1.
+
+    Of their `numbers`.
+    """
+    ours, theirs = numbers(ours), numbers(theirs)
     if [a.shape for a in ours] != [b.shape for b in theirs]:
         return float("inf")
     worst = 0.0

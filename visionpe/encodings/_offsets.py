@@ -32,19 +32,32 @@ def axis_offsets(
 ) -> tuple[Int[Tensor, "*b p q"], Int[Tensor, "*b r s"]]:
     """The offsets, query minus key, along y and along x.
 
-    Of rows from rows and columns from columns (`hq hk` and `wq wk`) where both are lattices, else
-    of each query from each key (`*b n m`).
+    Of rows from rows and columns from columns (`hq hk` and `wq wk`) between `lattices`, else of
+    each query from each key (`*b n m`).
     """
-    if places.shape is not None and places.positions is key_places.positions:
+    both = lattices(places, key_places)
+    if both and places.shape is not None and places.positions is key_places.positions:
         # A lattice and itself: its cells are one apart, wherever it is.
         rows, columns = (torch.arange(n, device=places.positions.device) for n in places.shape)
         return rows[:, None] - rows, columns[:, None] - columns
     q, k = whole_steps(places, key_places)
-    if places.shape is not None and key_places.shape is not None:
+    if both and places.shape is not None and key_places.shape is not None:
         q, k = q.unflatten(-2, places.shape), k.unflatten(-2, key_places.shape)  # h w 2
         rows = q[:, 0, 0, None] - k[None, :, 0, 0]
         return rows, q[0, :, 1, None] - k[0, None, :, 1]
     return tuple(q[..., :, None, axis] - k[..., None, :, axis] for axis in (0, 1))  # type: ignore[return-value]
+
+
+def lattices(places: Places, key_places: Places) -> bool:
+    """Whether the offsets are those of rows from rows and of columns from columns, for all samples.
+
+    So they are between two lattices, unless samples have lattices at places of their own; between
+    a lattice and itself they are the same wherever it is.
+    """
+    if places.shape is None or key_places.shape is None:
+        return False
+    same = places.positions is key_places.positions
+    return same or places.positions.dim() == key_places.positions.dim() == 2
 
 
 def own_lattice(places: Places, key_places: Places) -> tuple[int, int] | None:
@@ -98,12 +111,12 @@ def require_fit(window: tuple[int, int], places: Places, key_places: Places, rem
     Raises:
         ValueError: if an offset lies outside the table.
     """
-    lattices = [part.shape for part in (places, key_places) if part.shape is not None]
-    if len(lattices) == 2 and any(h > window[0] or w > window[1] for h, w in lattices):
-        _refuse(window, max(h for h, _ in lattices), max(w for _, w in lattices), remedy)
+    shapes = [part.shape for part in (places, key_places) if part.shape is not None]
+    if len(shapes) == 2 and any(h > window[0] or w > window[1] for h, w in shapes):
+        _refuse(window, max(h for h, _ in shapes), max(w for _, w in shapes), remedy)
     same = places.positions is key_places.positions
     if torch.compiler.is_compiling() or (
-        len(lattices) == 2 and (same or places.positions.device.type != "cpu")
+        len(shapes) == 2 and (same or places.positions.device.type != "cpu")
     ):
         return
     q, k = whole_steps(places, key_places)

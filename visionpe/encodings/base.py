@@ -78,6 +78,19 @@ def require_channels(encoding: nn.Module, wanted: int | None, channels: int) -> 
         )
 
 
+def require_floating(name: str, x: Tensor) -> None:
+    """Refuses a map, or tokens, of whole numbers, to which a code would be rounded.
+
+    Raises:
+        TypeError: if they are not floating point numbers.
+    """
+    if not x.is_floating_point():
+        raise TypeError(
+            f"`{name}` must hold floating point numbers, but holds {x.dtype}. "
+            f"Convert it first: `{name}.float()`."
+        )
+
+
 def require_batch(frame: Frame | None, batch: int) -> None:
     """Refuses a frame that belongs to another number of samples.
 
@@ -100,8 +113,10 @@ def require_tokens(name: str, x: Tensor, places: Places) -> None:
         places: where the `n` tokens sit.
 
     Raises:
+        TypeError: if the tokens are not floating point numbers.
         ValueError: if the numbers differ.
     """
+    require_floating(name, x)
     if x.shape[-2] != token_count(places):
         raise ValueError(
             f"`{name}` must hold as many tokens as `places`, {places.tokens} "

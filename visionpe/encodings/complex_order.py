@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -22,17 +22,18 @@ from visionpe.encodings.base import (
     pad_tokens,
     require_batch,
     require_channels,
+    require_floating,
     require_tokens,
 )
-from visionpe.encodings.precision import kept_precise, widest_dtype
+from visionpe.encodings.precision import code_dtype, default_dtype, kept_precise, widest_dtype
 from visionpe.encodings.sinusoid import require_temperature
 from visionpe.frame import Frame
-from visionpe.grids import positions
+from visionpe.grids import positions, require_pair
 from visionpe.places import Places
 
 
 def complex_order(
-    points: Float[Tensor, "*b n 2"],
+    points: Float[Tensor, "*b n 2"] | Int[Tensor, "*b n 2"],
     amplitude: Float[Tensor, " d"],
     frequency: Float[Tensor, "2 d"],
     phase: Float[Tensor, " d"],
@@ -46,7 +47,8 @@ def complex_order(
         phase: in radians.
 
     Returns:
-        `2 d` channels in the dtype of `points`; angles are computed in float64 where there is one.
+        `2 d` channels in the dtype of `points`, of whole numbers in the default one; angles are
+        computed in float64 where there is one.
 
     >>> one = torch.ones(1)
     >>> complex_order(torch.zeros(1, 2), 2 * one, torch.ones(2, 1), 0 * one).tolist()
@@ -57,7 +59,7 @@ def complex_order(
     along_y, along_x = frequency.to(precise).unbind(0)
     angle = y * along_y + x * along_x + phase.to(precise)  # *b n d
     code = torch.cat([angle.cos(), angle.sin()], -1) * amplitude.to(precise).repeat(2)
-    return code.to(points.dtype)
+    return code.to(code_dtype(points))
 
 
 @final
@@ -177,13 +179,26 @@ class _Waves(nn.Module):
 
     def __init__(self, count: int, temperature: float, zero_init: bool) -> None:
         super().__init__()
+        self.temperature = temperature
+        self.zero_init = zero_init
+        dtype = default_dtype()
+        self.amplitude = nn.Parameter(torch.empty(count))
+        self.frequency = nn.Parameter(torch.empty(2, count, dtype=dtype))
+        self.phase = nn.Parameter(torch.empty(count, dtype=dtype))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Sets amplitudes, frequencies and phases as at construction."""
+        count = self.phase.shape[0]
         rows = (count + 1) // 2  # waves that start along y; the others along x
-        frequency = torch.zeros(2, count)
-        frequency[0, :rows] = temperature ** -(torch.arange(rows) / rows)
-        frequency[1, rows:] = temperature ** -(torch.arange(count - rows) / rows)
-        self.amplitude = nn.Parameter(torch.full((count,), float(not zero_init)))
-        self.frequency = nn.Parameter(frequency)
-        self.phase = nn.Parameter(torch.zeros(count))
+        steps = torch.arange(rows, dtype=self.phase.dtype, device=self.phase.device)
+        scale = self.temperature ** -(steps / rows)
+        self.frequency.zero_()
+        self.frequency[0, :rows] = scale
+        self.frequency[1, rows:] = scale[: count - rows]
+        self.amplitude.fill_(float(not self.zero_init))
+        self.phase.zero_()
 
     def forward(self, points: Float[Tensor, "*b n 2"]) -> Float[Tensor, "*b n d"]:
         return complex_order(points, self.amplitude, self.frequency, self.phase)
@@ -191,6 +206,7 @@ class _Waves(nn.Module):
     def on_map(self, x: Tensor, frame: Frame | None, cells: tuple[int, int] | None) -> Tensor:
         """The code of the map `x`, `*b d h w`."""
         require_batch(frame, x.shape[0])
+        require_floating("x", x)
         h, w = x.shape[-2:]
         exact = widest_dtype(x.device)
         points = positions(h, w, frame, cells=cells, device=x.device, dtype=exact)
@@ -222,5 +238,7 @@ def _require_options(
             "A complex number is two channels."
         )
     require_temperature(temperature)
+    if cells is not None:
+        require_pair("cells", cells)
     if cells is not None and min(cells) < 1:
         raise ValueError(f"`cells` must be at least 1 cell an axis, but is {tuple(cells)}.")

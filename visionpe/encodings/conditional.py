@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from visionpe.encodings._convolve import convolve
 from visionpe.encodings._local import as_map, as_tokens, require_mode, require_room, same_size
-from visionpe.encodings.base import MapEncoding, require_batch, require_channels
+from visionpe.encodings.base import MapEncoding, require_batch, require_channels, require_floating
 from visionpe.frame import Frame
 from visionpe.places import Places
 
@@ -113,6 +113,7 @@ class PEG(MapEncoding):
     ) -> Float[Tensor, "b c h w"]:
         """The map with its convolution added, in the map's dtype."""
         require_batch(frame, x.shape[0])
+        require_floating("x", x)
         require_channels(self, self.channels, x.shape[1])
         return peg(x, self.weight, self.bias, padding_mode=self.padding_mode)
 

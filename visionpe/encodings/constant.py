@@ -8,7 +8,7 @@ starts it at ones; StyleGAN2 (arXiv 1912.04958) draws it from the normal law.
 from typing import Literal, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
@@ -58,18 +58,21 @@ class LearnedConstant(nn.Module):
         else:
             nn.init.normal_(self.constant)
 
-    def forward(self, z: int | Float[Tensor, "b ..."]) -> Float[Tensor, "b c h w"]:
+    def forward(
+        self, z: int | Float[Tensor, "b ..."] | Int[Tensor, "b ..."]
+    ) -> Float[Tensor, "b c h w"]:
         """The constant, `b` times.
 
         Args:
-            z: how many, or a tensor with as many samples, whose dtype the result then has. Its
-                values make no difference.
+            z: how many, or a tensor with as many samples, whose dtype the result then has if it
+                is one of floating point. Its values make no difference.
 
         Raises:
             ValueError: if `z` is a negative number.
         """
         if isinstance(z, Tensor):
-            return self.constant.to(z.dtype).expand(z.shape[0], -1, -1, -1)
+            constant = self.constant.to(z.dtype) if z.is_floating_point() else self.constant
+            return constant.expand(z.shape[0], -1, -1, -1)
         require_count(z)
         return self.constant.expand(z, -1, -1, -1)
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from visionpe.encodings._offsets import axis_offsets, whole_steps
+from visionpe.encodings._offsets import axis_offsets, lattices, whole_steps
 from visionpe.encodings._stored import stored
 from visionpe.encodings.attention import pad_logits, placed
 from visionpe.encodings.base import pad_tokens
@@ -110,7 +110,7 @@ def bucket_index(
     >>> [part.flatten().tolist() for part in index]  # rows' 2 and 3 down, columns' from 7 across
     [[2, 3], [7, 8, 9]]
     """
-    if places.shape is None or key_places.shape is None:
+    if places.shape is None or not lattices(places, key_places):
         return list(buckets.index(*_offsets(places, key_places)))
     # Rows with rows and columns with columns: `buckets` works on a few numbers.
     y, x = axis_offsets(places, key_places)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from visionpe.encodings._convolve import convolve
 from visionpe.encodings._local import as_map, as_tokens, require_mode, require_room, same_size
-from visionpe.encodings.base import MapEncoding, require_batch, require_channels
+from visionpe.encodings.base import MapEncoding, require_batch, require_channels, require_floating
 from visionpe.frame import Frame
 from visionpe.places import Places
 
@@ -132,6 +132,7 @@ class ConvolutionalContext1d(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c n"]) -> Float[Tensor, "b c n"]:
         """The sequence with its context added, in its dtype."""
+        require_floating("x", x)
         require_channels(self, self.channels, x.shape[1])
         return convolutional_context(
             x, self.kernel(), self.kernel.bias, padding_mode=self.padding_mode
@@ -184,6 +185,7 @@ class ConvolutionalContext2d(MapEncoding):
     ) -> Float[Tensor, "b c h w"]:
         """The map with its context added, in the map's dtype."""
         require_batch(frame, x.shape[0])
+        require_floating("x", x)
         require_channels(self, self.channels, x.shape[1])
         return convolutional_context(
             x, self.kernel(), self.kernel.bias, padding_mode=self.padding_mode

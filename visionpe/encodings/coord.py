@@ -17,6 +17,7 @@ from visionpe.encodings.base import (
     append_token_code,
     pad_tokens,
     require_batch,
+    require_floating,
     require_tokens,
 )
 from visionpe.encodings.precision import wide_dtype
@@ -78,6 +79,7 @@ class AddCoords(PointEncoding):
     ) -> Float[Tensor, "b d h w"]:
         """The map with its coordinate channels behind it, in the map's dtype."""
         require_batch(frame, x.shape[0])
+        require_floating("x", x)
         code = coordinates(
             x.shape[-2],
             x.shape[-1],

@@ -153,9 +153,15 @@ class CoordConv2d(nn.Conv2d):
             reset(self.weight, self.coord_weight, self.bias, zero_init=self.zero_init)
 
     def forward(
-        self, x: Float[Tensor, "b c h w"], frame: Frame | None = None
-    ) -> Float[Tensor, "b o m n"]:
-        """The convolution of `x`, which is the whole image or sits in it where `frame` says."""
+        self, x: Float[Tensor, "b c h w"] | Float[Tensor, "c h w"], frame: Frame | None = None
+    ) -> Float[Tensor, "b o m n"] | Float[Tensor, "o m n"]:
+        """The convolution of `x`, which is the whole image or sits in it where `frame` says.
+
+        Without a batch axis, as `nn.Conv2d` takes it too, `x` is one image.
+        """
+        if x.dim() == 3:
+            alone: Tensor = self(x[None], frame)
+            return alone.squeeze(0)
         return coord_conv2d(
             x,
             self.weight,

@@ -114,9 +114,15 @@ class CoordConv1d(nn.Conv1d):
             reset(self.weight, self.coord_weight, self.bias, zero_init=self.zero_init)
 
     def forward(
-        self, x: Float[Tensor, "b c n"], frame: Frame | None = None
-    ) -> Float[Tensor, "b o m"]:
-        """The convolution of `x`, which is the whole image or sits in it where `frame` says."""
+        self, x: Float[Tensor, "b c n"] | Float[Tensor, "c n"], frame: Frame | None = None
+    ) -> Float[Tensor, "b o m"] | Float[Tensor, "o m"]:
+        """The convolution of `x`, which is the whole image or sits in it where `frame` says.
+
+        Without a batch axis, as `nn.Conv1d` takes it too, `x` is one image.
+        """
+        if x.dim() == 2:
+            alone: Tensor = self(x[None], frame)
+            return alone.squeeze(0)
         return coord_conv1d(
             x,
             self.weight,

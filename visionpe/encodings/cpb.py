@@ -25,6 +25,7 @@ from visionpe.encodings._offsets import (
     require_window,
     start,
 )
+from visionpe.encodings._unwatched import transformed
 from visionpe.encodings.attention import AttentionEncoding, pad_logits
 from visionpe.encodings.precision import exactly, wide_dtype
 from visionpe.encodings.relative import lattice_bias
@@ -91,7 +92,7 @@ def log_cpb_pairs(
     True
     """
     points = log_offset(offset, window)
-    again = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    again = torch.is_grad_enabled() and not transformed()
     terms = []
     for part in range(0, weight.shape[0], _UNITS):
         units = slice(part, part + _UNITS)
@@ -176,7 +177,7 @@ class LogCPB(AttentionEncoding):
         scale: float,
     ) -> Float[Tensor, "#b heads n m"]:
         """The bias; it looks at the places alone."""
-        same = places.positions is key_places.positions
+        same = places.positions is key_places.positions and places.positions.dim() == 2
         places, key_places = places.to(q.device), key_places.to(q.device)
         precise = wide_dtype(q)
         weight, shift, out = (part.to(precise) for part in (self.weight, self.shift, self.out))

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from visionpe.encodings._offsets import (
     axis_offsets,
+    lattices,
     misfits,
     require_fit,
     require_positive,
@@ -53,7 +54,7 @@ def decomposed_bias(
     require_fit(window, places, key_places, _RESIZE)
     dy, dx = axis_offsets(places, key_places)
     dy, dx = dy + (window[0] - 1), dx + (window[1] - 1)
-    if places.shape is not None and key_places.shape is not None:
+    if places.shape is not None and lattices(places, key_places):
         q = q.unflatten(-2, places.shape)  # b heads hq wq d
         row = rows.index_select(0, dy.flatten()).reshape(*dy.shape, -1)  # hq hk d
         column = columns.index_select(0, dx.flatten()).reshape(*dx.shape, -1)  # wq wk d

@@ -19,6 +19,7 @@ from visionpe.encodings.base import (
     pad_tokens,
     require_batch,
     require_channels,
+    require_floating,
     require_tokens,
 )
 from visionpe.encodings.learned import refuse_other_size, require_table
@@ -131,6 +132,7 @@ class Factorised2d(PointEncoding):
     ) -> Float[Tensor, "b c h w"]:
         """The map with the code added, in the map's dtype."""
         require_batch(frame, x.shape[0])
+        require_floating("x", x)
         require_channels(self, self.channels, x.shape[1])
         h, w = x.shape[-2:]
         if frame is None and not self.fractional and not torch.compiler.is_compiling():

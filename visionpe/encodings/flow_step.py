@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-Flow = int | Int[Tensor, " b"]
+from visionpe.encodings._start import ZeroLinear
+
+Flow = int | Int[Tensor, " b"] | Int[Tensor, ""]
 
 
 def flow_condition(
@@ -62,7 +64,7 @@ class FlowEmbedding(nn.Module):
                 raise ValueError(f"`{name}` must be at least 1, but is {value}.")
         self.zero_init = zero_init
         self.table = nn.Parameter(torch.empty(flows, width))
-        self.project = nn.Linear(width, channels)
+        self.project = (ZeroLinear if zero_init else _HeLinear)(width, channels)
         self.multiplier = nn.Parameter(torch.empty(flows, channels))
         self.reset_parameters()
 
@@ -70,11 +72,7 @@ class FlowEmbedding(nn.Module):
         """Draws everything as at construction."""
         nn.init.orthogonal_(self.table)
         nn.init.ones_(self.multiplier)
-        if self.zero_init:
-            nn.init.zeros_(self.project.weight)
-        else:
-            nn.init.kaiming_normal_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
+        self.project.reset_parameters()
 
     def shift(self, flow: Flow) -> Float[Tensor, "#b c"]:
         """What is added to the channels in a flow; the paper's goes before the layer's gate."""
@@ -96,6 +94,7 @@ class FlowEmbedding(nn.Module):
     def _rows(self, table: Tensor, flow: Flow) -> Tensor:
         flows = len(table)
         if isinstance(flow, Tensor):
+            flow = flow.reshape(-1)  # a number without an axis is one for all
             # On other devices the look-up itself complains; asking here would wait for them.
             if not torch.compiler.is_compiling() and flow.device.type == "cpu" and len(flow):
                 _require_flow(int(flow.min()), flows)
@@ -110,6 +109,15 @@ class FlowEmbedding(nn.Module):
             f"FlowEmbedding({flows}, {self.multiplier.shape[1]}, width={width}, "
             f"zero_init={self.zero_init})"
         )
+
+
+@final
+class _HeLinear(nn.Linear):
+    """`nn.Linear` with He's draw and no bias at first, whoever resets it."""
+
+    def reset_parameters(self) -> None:
+        nn.init.kaiming_normal_(self.weight)
+        nn.init.zeros_(self.bias)
 
 
 def _require_flow(flow: int, flows: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -19,17 +19,24 @@ from visionpe.encodings.base import (
     append_token_code,
     pad_tokens,
     require_batch,
+    require_floating,
     require_tokens,
 )
 from visionpe.encodings.frequencies import redraw, require_gaussian
-from visionpe.encodings.precision import kept_precise, rounded_once, widest_dtype
+from visionpe.encodings.precision import (
+    code_dtype,
+    default_dtype,
+    kept_precise,
+    rounded_once,
+    widest_dtype,
+)
 from visionpe.frame import Frame
 from visionpe.grids import axis, grid
 from visionpe.places import Places
 
 
 def fourier_features(
-    points: Float[Tensor, "*b 2 h w"], matrix: Float[Tensor, "bands 2"]
+    points: Float[Tensor, "*b 2 h w"] | Int[Tensor, "*b 2 h w"], matrix: Float[Tensor, "bands 2"]
 ) -> Float[Tensor, "*b d h w"]:
     """Sines, then cosines, of `pi matrix @ point`: `2 * bands` channels.
 
@@ -43,7 +50,7 @@ def fourier_features(
     >>> fourier_features(grid(2, 1), torch.tensor([[1.0, 0.0]]))[0].flatten().tolist()  # sines
     [-1.0, 1.0]
     """
-    return _features(points, matrix, points.dtype)
+    return _features(points, matrix, code_dtype(points))
 
 
 def fourier_code(
@@ -115,7 +122,7 @@ class FourierFeatures(PointEncoding):
         self.sigma = sigma
         self.trainable = trainable
         self.seed = seed
-        matrix = torch.empty(bands, 2)
+        matrix = torch.empty(bands, 2, dtype=default_dtype())
         if trainable:
             self.matrix = nn.Parameter(matrix)
         else:
@@ -131,6 +138,7 @@ class FourierFeatures(PointEncoding):
     ) -> Float[Tensor, "b d h w"]:
         """The map with the features behind it, in the map's dtype."""
         require_batch(frame, x.shape[0])
+        require_floating("x", x)
         h, w = x.shape[-2:]
         return append_code(x, fourier_code(h, w, self.matrix, frame, dtype=rounded_once(x)))
 

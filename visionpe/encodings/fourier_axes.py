@@ -17,6 +17,7 @@ from visionpe.encodings.base import (
     append_token_code,
     pad_tokens,
     require_batch,
+    require_floating,
     require_tokens,
 )
 from visionpe.encodings.fourier import waves
@@ -159,6 +160,7 @@ def _append(
     x: Float[Tensor, "b c h w"], frequencies: Float[Tensor, " bands"], frame: Frame | None
 ) -> Float[Tensor, "b d h w"]:
     require_batch(frame, x.shape[0])
+    require_floating("x", x)
     h, w = x.shape[-2:]
     return append_code(x, axis_fourier_code(h, w, frequencies, frame, dtype=rounded_once(x)))
 

@@ -12,13 +12,14 @@ from typing import Any, final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from typing_extensions import override
 
+from visionpe.encodings._start import zero
 from visionpe.encodings.base import require_batch
 from visionpe.encodings.constant import require_count
-from visionpe.encodings.precision import exactly, kept_precise
+from visionpe.encodings.precision import default_dtype, exactly, kept_precise
 from visionpe.frame import Frame
 from visionpe.grids import grid
 
@@ -112,10 +113,11 @@ class FourierInput(nn.Module):
             )
         self.channels, self.size, self.latent = channels, (h, w), latent
         self.sampling_rate, self.bandwidth = sampling_rate, bandwidth
-        self.register_buffer("frequencies", torch.empty(channels, 2))
-        self.register_buffer("phases", torch.empty(channels))
+        dtype = default_dtype()
+        self.register_buffer("frequencies", torch.empty(channels, 2, dtype=dtype))
+        self.register_buffer("phases", torch.empty(channels, dtype=dtype))
         self.weight = nn.Parameter(torch.empty(channels, channels))
-        self.affine = None if latent is None else nn.Linear(latent, 4)
+        self.affine = None if latent is None else _Motion(latent)
         self.reset_parameters()
 
     @torch.no_grad()
@@ -127,20 +129,18 @@ class FourierInput(nn.Module):
         nn.init.uniform_(self.phases, -0.5, 0.5)
         nn.init.normal_(self.weight)
         if self.affine is not None:
-            nn.init.zeros_(self.affine.weight)
-            nn.init.zeros_(self.affine.bias)
-            self.affine.bias[0] = 1.0  # (cos, sin, y, x)
+            self.affine.stop()
 
     def forward(
         self,
-        z: int | Float[Tensor, "b ..."],
+        z: int | Float[Tensor, "b ..."] | Int[Tensor, "b ..."],
         frame: Frame | None = None,
         *,
         transform: Float[Tensor, "*#b 2 3"] | None = None,
         h: int | None = None,
         w: int | None = None,
     ) -> Float[Tensor, "b c h w"]:
-        """The map of each sample, in the dtype of `z` if that is a tensor.
+        """The map of each sample, in the dtype of `z` if that is a tensor of floating point.
 
         Args:
             z: `b latent`; without a latent, how many samples, or any tensor with as many.
@@ -154,7 +154,7 @@ class FourierInput(nn.Module):
             ValueError: if `z` is not `b latent`, or a batch does not match.
         """
         batch = self._require(z, frame)
-        h, w = h or self.size[0], w or self.size[1]
+        h, w = (own if n is None else n for n, own in zip((h, w), self.size, strict=True))
         device, dtype = self.frequencies.device, self.frequencies.dtype
         with exactly(device):
             points = grid(h, w, frame, device=device, dtype=dtype)
@@ -174,7 +174,7 @@ class FourierInput(nn.Module):
                 transform=self._transform(z, transform),
             )
             signal = signal if signal.dim() == 4 else signal[None]
-            like = z if isinstance(z, Tensor) else self.weight
+            like = z if isinstance(z, Tensor) and z.is_floating_point() else self.weight
             weight = self.weight.to(like.dtype)[:, :, None, None] / self.channels**0.5
             mixed = F.conv2d(signal.to(like.dtype), weight)
         return mixed.expand(batch, -1, -1, -1)
@@ -219,3 +219,21 @@ class FourierInput(nn.Module):
             f"sampling_rate={self.sampling_rate}, bandwidth={self.bandwidth}, "
             f"latent={self.latent})"
         )
+
+
+@final
+class _Motion(nn.Linear):
+    """The learned motion, `(cos, sin, y, x)` of a latent: none at first, whoever resets it."""
+
+    def __init__(self, latent: int) -> None:
+        super().__init__(latent, 4)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()  # what is drawn after it stays what it was
+        self.stop()
+
+    @torch.no_grad()
+    def stop(self) -> None:
+        """Sets the motion to none, without drawing."""
+        zero(self)
+        self.bias[0] = 1.0

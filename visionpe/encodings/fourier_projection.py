@@ -13,11 +13,12 @@ from visionpe.encodings.base import (
     pad_tokens,
     require_batch,
     require_channels,
+    require_floating,
     require_tokens,
 )
 from visionpe.encodings.fourier import fourier_code, token_features
 from visionpe.encodings.frequencies import redraw, require_gaussian
-from visionpe.encodings.precision import exactly, kept_precise, wide_dtype
+from visionpe.encodings.precision import default_dtype, exactly, kept_precise, wide_dtype
 from visionpe.frame import Frame
 from visionpe.places import Places
 
@@ -67,7 +68,7 @@ class AddFourierFeatures(PointEncoding):
         self.trainable = trainable
         self.seed = seed
         self.init_std = init_std
-        matrix = torch.empty(bands, 2)
+        matrix = torch.empty(bands, 2, dtype=default_dtype())
         if trainable:
             self.matrix = nn.Parameter(matrix)
         else:
@@ -85,6 +86,7 @@ class AddFourierFeatures(PointEncoding):
     ) -> Float[Tensor, "b c h w"]:
         """The map with the projected features added, in the map's dtype."""
         require_batch(frame, x.shape[0])
+        require_floating("x", x)
         require_channels(self, self.channels, x.shape[1])
         h, w = x.shape[-2:]
         features = fourier_code(h, w, self.matrix, frame, dtype=wide_dtype(x))

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from visionpe.encodings.precision import default_dtype
+
 
 def gaussian_frequencies(
     bands: int, *, sigma: float, generator: torch.Generator | None = None
@@ -27,7 +29,8 @@ def gaussian_frequencies(
     """
     require_gaussian(bands, sigma)
     # Drawn on the CPU: one seed, one matrix on every device.
-    return sigma * torch.randn(bands, 2, generator=generator, device="cpu")
+    dtype = default_dtype()
+    return sigma * torch.randn(bands, 2, generator=generator, device="cpu", dtype=dtype)
 
 
 def octave_frequencies(
@@ -78,7 +81,9 @@ def log_axis_scale(
 
 
 def require_bands(name: str, value: int) -> None:
-    """Refuses an empty matrix of frequencies."""
+    """Refuses an empty matrix of frequencies, and part of one."""
+    if isinstance(value, float):
+        raise TypeError(f"`{name}` must be a whole number, but is {value}.")
     if value < 1:
         raise ValueError(f"`{name}` must be at least 1, but is {value}.")
 

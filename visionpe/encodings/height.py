@@ -9,16 +9,19 @@ from typing import final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from visionpe.encodings.base import MapEncoding, require_batch, require_channels
-from visionpe.encodings.precision import wide_dtype, widest_dtype
+from visionpe.encodings._start import ZeroConv1d
+from visionpe.encodings.base import MapEncoding, require_batch, require_channels, require_floating
+from visionpe.encodings.precision import code_dtype, wide_dtype, widest_dtype
 from visionpe.frame import Frame
 from visionpe.grids import positions
 
 
-def height_code(points: Float[Tensor, "*b n"], width: int) -> Float[Tensor, "*b d n"]:
+def height_code(
+    points: Float[Tensor, "*b n"] | Int[Tensor, "*b n"], width: int
+) -> Float[Tensor, "*b d n"]:
     """The paper's code of rows: sines and cosines in turn, plus 1.
 
     Of base 100, or 10 where there are more than 50 channels, instead of 10,000: rows are few.
@@ -41,7 +44,7 @@ def height_code(points: Float[Tensor, "*b n"], width: int) -> Float[Tensor, "*b 
     frequency = torch.pow(10.0 if width > 50 else 100.0, -exponent)
     angle = frequency[:, None] * points[..., None, :].to(precise)  # *b n -> *b d n
     code = torch.where(channel[:, None] % 2 == 0, angle.sin(), angle.cos()) + 1
-    return code.to(points.dtype)
+    return code.to(code_dtype(points))
 
 
 def band_means(x: Float[Tensor, "b c h w"], bands: int) -> Float[Tensor, "b c n"]:
@@ -136,11 +139,8 @@ class HeightAttention(MapEncoding):
         self.norm = nn.BatchNorm1d(width)
         self.widen = nn.Conv1d(width, 2 * width, 3, padding=1)
         self.widened_norm = nn.BatchNorm1d(2 * width)
-        self.excite = nn.Conv1d(2 * width, channels, 3, padding=1)
-        if identity:
-            nn.init.zeros_(self.excite.weight)
-            assert self.excite.bias is not None
-            nn.init.zeros_(self.excite.bias)
+        last = ZeroConv1d if identity else nn.Conv1d
+        self.excite = last(2 * width, channels, 3, padding=1)
 
     def forward(
         self,
@@ -155,6 +155,7 @@ class HeightAttention(MapEncoding):
             frame: where both maps sit in their image.
             lower: the map of the same view that the gate comes from; by default `x`.
         """
+        require_floating("x", x)
         require_channels(self, self.channels, x.shape[1])
         source = x if lower is None else lower
         return x * self.attention(source, x.shape[-2], frame)[..., None].to(x.dtype)
@@ -164,6 +165,7 @@ class HeightAttention(MapEncoding):
     ) -> Float[Tensor, "b c {h}"]:
         """The gate of each channel and each of `h` rows."""
         require_batch(frame, lower.shape[0])
+        require_floating("lower", lower)
         if lower.shape[1] != self.lower_channels:
             raise ValueError(
                 f"`lower` must have the {self.lower_channels} channels that the gate is made "

@@ -15,12 +15,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
+from visionpe.encodings._start import ZeroLinear
 from visionpe.encodings.base import (
     MapEncoding,
     PointEncoding,
     pad_tokens,
     require_batch,
     require_channels,
+    require_floating,
     require_tokens,
 )
 from visionpe.encodings.precision import wide_dtype
@@ -170,10 +172,7 @@ class _Network(nn.Module):
     def __init__(self, hidden: int, out: int, zero_init: bool) -> None:
         super().__init__()
         self.first = nn.Linear(2, hidden)
-        self.last = nn.Linear(hidden, out)
-        if zero_init:
-            nn.init.zeros_(self.last.weight)
-            nn.init.zeros_(self.last.bias)
+        self.last = ZeroLinear(hidden, out) if zero_init else nn.Linear(hidden, out)
 
     def forward(self, points: Float[Tensor, "*b n 2"]) -> Float[Tensor, "*b n d"]:
         # Written out: autocast, or a layer in half precision, would round the coordinates.
@@ -186,6 +185,7 @@ class _Network(nn.Module):
 def _codes(network: _Network, x: Tensor, frame: Frame | None) -> Tensor:
     """What the network makes of each cell of the map `x`, `*b d h w`, in the map's dtype."""
     require_batch(frame, x.shape[0])
+    require_floating("x", x)
     h, w = x.shape[-2:]
     points = grid(h, w, frame, device=x.device, dtype=wide_dtype(x)).flatten(-2).mT  # *b hw 2
     code: Tensor = network(points).to(x.dtype).mT.unflatten(-1, (h, w))

@@ -26,11 +26,12 @@ from visionpe.encodings.base import (
     pad_tokens,
     require_batch,
     require_channels,
+    require_floating,
     require_tokens,
 )
 from visionpe.encodings.precision import rounded_once, widest_dtype
 from visionpe.frame import Frame
-from visionpe.grids import axis, grid
+from visionpe.grids import axis, grid, require_pair
 from visionpe.places import Places
 
 
@@ -141,6 +142,7 @@ class Learned2d(PointEncoding):
     ) -> Float[Tensor, "b c h w"]:
         """The map with the code added, in the map's dtype."""
         require_batch(frame, x.shape[0])
+        require_floating("x", x)
         require_channels(self, self.channels, x.shape[1])
         table = self.table.to(rounded_once(x))
         code = learned2d_code(table, x.shape[-2], x.shape[-1], frame, bicubic=self.bicubic)
@@ -212,6 +214,7 @@ def require_table(channels: int, cells: tuple[int, int], init_std: float) -> Non
     """Refuses a table that cannot be made."""
     if channels < 1:
         raise ValueError(f"`channels` must be at least 1, but is {channels}.")
+    require_pair("cells", cells)
     if min(cells) < 1:
         raise ValueError(f"`cells` must be at least 1 cell an axis, but is {tuple(cells)}.")
     if not init_std >= 0:

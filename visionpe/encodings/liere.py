@@ -19,6 +19,7 @@ from visionpe.encodings._skew_exp import skew_exp
 from visionpe.encodings.attention import AttentionEncoding, placed
 from visionpe.encodings.precision import exactly, kept_precise, wide_dtype
 from visionpe.encodings.rotary_waves import exact_places
+from visionpe.grids import require_pair
 from visionpe.places import Places
 
 Init = Literal["zero", "uniform"]
@@ -118,6 +119,8 @@ class LieRE(AttentionEncoding):
             )
         if init not in ("zero", "uniform"):
             raise ValueError(f'`init` must be "zero" or "uniform", but is "{init}".')
+        if unit is not None:
+            require_pair("unit", unit)
         if unit is not None and min(unit) < 1:
             raise ValueError(f"`unit` must be at least 1 cell an axis, but is {tuple(unit)}.")
         self.heads = heads

@@ -19,6 +19,24 @@ def wide_dtype(*tensors: Tensor) -> torch.dtype:
     return dtype
 
 
+def default_dtype() -> torch.dtype:
+    """torch's default dtype, or float32 where that is narrower: what frequencies are made in.
+
+    >>> default_dtype()
+    torch.float32
+    """
+    return torch.promote_types(torch.get_default_dtype(), torch.float32)
+
+
+def code_dtype(points: Tensor) -> torch.dtype:
+    """The points' own dtype, which their code is given in; of whole numbers, the default one.
+
+    >>> code_dtype(torch.arange(3)), code_dtype(torch.zeros(3, dtype=torch.float64))
+    (torch.float32, torch.float64)
+    """
+    return points.dtype if points.is_floating_point() else default_dtype()
+
+
 def widest_dtype(device: torch.device | str | None) -> torch.dtype:
     """float64 wherever there is one: for angles, of which an error is one of the code."""
     device = torch.get_default_device() if device is None else torch.device(device)

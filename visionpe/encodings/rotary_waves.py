@@ -17,6 +17,7 @@ from visionpe.encodings._stored import stored
 from visionpe.encodings.base import pad_tokens
 from visionpe.encodings.precision import wide_dtype, widest_dtype
 from visionpe.encodings.rotate import Layout, turn, turn_in_reals
+from visionpe.grids import require_pair
 from visionpe.places import Places
 
 Waves = Float[Tensor, "2 #heads pairs"]
@@ -75,6 +76,8 @@ def in_cells(places: Places, cells: tuple[int, int] | None) -> Float[Tensor, "*b
 
 def require_cells(cells: tuple[int, int] | None) -> None:
     """Refuses an image of no cells."""
+    if cells is not None:
+        require_pair("cells", cells)
     if cells is not None and min(cells) < 1:
         raise ValueError(f"`cells` must be at least 1 cell an axis, but is {tuple(cells)}.")
 

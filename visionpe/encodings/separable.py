@@ -14,6 +14,7 @@ from typing_extensions import override
 from visionpe.encodings._offsets import (
     axis_offsets,
     heads_second,
+    lattices,
     look_up,
     misfits,
     require_fit,
@@ -118,7 +119,7 @@ class AxisBias(AttentionEncoding):
             self.columns.to(q.dtype),
             dy + (self.window[0] - 1),
             dx + (self.window[1] - 1),
-            lattices=places.shape is not None and key_places.shape is not None,
+            lattices=lattices(places, key_places),
         )
         return pad_logits(bias, places, key_places)
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from visionpe.encodings._stored import stored
-from visionpe.encodings.precision import widest_dtype
+from visionpe.encodings.precision import code_dtype, widest_dtype
 
 
 def sinusoid(
@@ -27,7 +27,7 @@ def sinusoid(
         temperature: the longest wavelength, in units of 2 pi cells, above 0.
         last_band_at_temperature: divide `k` by `bands - 1` instead, so that the longest wavelength
             is reached (big_vision) rather than approached.
-        dtype: of the result; by default the positions', which must then be floating point.
+        dtype: of the result; by default the positions', or of whole numbers torch's default.
 
     Raises:
         ValueError: if `width` is odd or below 2, or `temperature` not positive.
@@ -42,10 +42,11 @@ def sinusoid(
     last = max(bands - 1, 1) if last_band_at_temperature else bands
     frequency = _frequencies(bands, last, temperature, position.device)
     angle = frequency.reshape(-1, *[1] * position.dim()) * position.to(frequency.dtype)
+    dtype = dtype or code_dtype(position)
     if torch.compiler.is_compiling():
-        return stored(torch.stack([angle.sin(), angle.cos()]).to(dtype or position.dtype))
+        return stored(torch.stack([angle.sin(), angle.cos()]).to(dtype))
     # Each cast on its way into the result: a stack of both in double precision costs a pass more.
-    waves = angle.new_empty(2, *angle.shape, dtype=dtype or position.dtype)
+    waves = angle.new_empty(2, *angle.shape, dtype=dtype)
     waves[0], waves[1] = angle.sin(), angle.cos()
     return waves
 

@@ -19,13 +19,14 @@ from visionpe.encodings.base import (
     append_token_code,
     pad_tokens,
     require_batch,
+    require_floating,
     require_tokens,
 )
 from visionpe.encodings.precision import wide_dtype, widest_dtype
 from visionpe.encodings.sinusoid import require_temperature, sinusoid, sinusoid_last
 from visionpe.encodings.sinusoidal_orders import band_counts, sinusoidal2d
 from visionpe.frame import Frame
-from visionpe.grids import line_positions, positions
+from visionpe.grids import line_positions, positions, require_pair
 from visionpe.places import Places
 
 
@@ -179,6 +180,7 @@ def _code_for(
 ) -> Tensor:
     """The code for the map `x`: made in float32 or better, given in the map's dtype."""
     require_batch(frame, x.shape[0])
+    require_floating("x", x)
     precise = wide_dtype(x)
     h, w = x.shape[-2:]
     return sinusoidal2d_code(
@@ -254,5 +256,7 @@ def _channels(
 
 def _require_options(temperature: float, cells: tuple[int, int] | None) -> None:
     require_temperature(temperature)
+    if cells is not None:
+        require_pair("cells", cells)
     if cells is not None and min(cells) < 1:
         raise ValueError(f"`cells` must be at least 1 cell an axis, but is {tuple(cells)}.")

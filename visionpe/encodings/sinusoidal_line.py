@@ -3,19 +3,22 @@
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from visionpe.encodings._stored import stored
-from visionpe.encodings.base import require_batch
-from visionpe.encodings.precision import widest_dtype
+from visionpe.encodings.base import require_batch, require_floating
+from visionpe.encodings.precision import code_dtype, widest_dtype
 from visionpe.encodings.sinusoid import require_temperature, sinusoid
 from visionpe.frame import Frame
 from visionpe.grids import line_positions, positions
 
 
 def sinusoidal1d(
-    points: Float[Tensor, "*b n"], width: int, *, temperature: float = 10000.0
+    points: Float[Tensor, "*b n"] | Int[Tensor, "*b n"],
+    width: int,
+    *,
+    temperature: float = 10000.0,
 ) -> Float[Tensor, "*b d n"]:
     """The sinusoidal code of positions on a line, the sines before the cosines.
 
@@ -33,7 +36,7 @@ def sinusoidal1d(
     >>> sinusoidal1d(torch.tensor([0.0]), 3).flatten().tolist()
     [0.0, 0.0, 1.0]
     """
-    return _code(points, width, temperature, points.dtype)
+    return _code(points, width, temperature, code_dtype(points))
 
 
 def sinusoidal1d_code(
@@ -129,6 +132,7 @@ class Sinusoidal1d(nn.Module):
             frame: where the row sits in its image; without it, it is the whole.
         """
         require_batch(frame, x.shape[0])
+        require_floating("x", x)
         exact = widest_dtype(x.device)
         n = x.shape[-1]
         if frame is None:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from visionpe.encodings.base import MapEncoding, require_batch
+from visionpe.encodings.base import MapEncoding, require_batch, require_floating
 from visionpe.encodings.precision import widest_dtype
 from visionpe.encodings.sinusoid import require_temperature, sinusoid
 from visionpe.encodings.sinusoidal_orders import require_width
@@ -111,6 +111,7 @@ class MaskedSinusoidal2d(MapEncoding):
             mask: cells that are not padding; with a frame, those that are valid by both count.
         """
         require_batch(frame, x.shape[0])
+        require_floating("x", x)
         h, w = x.shape[-2:]
         valid = mask
         if frame is not None:

@@ -6,14 +6,17 @@ positions in cells (`visionpe.positions`), whole or not.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from visionpe.encodings.sinusoid import sinusoid
 
 
 def sinusoidal2d(
-    points: Float[Tensor, "*b 2 h w"], width: int, *, temperature: float = 10000.0
+    points: Float[Tensor, "*b 2 h w"] | Int[Tensor, "*b 2 h w"],
+    width: int,
+    *,
+    temperature: float = 10000.0,
 ) -> Float[Tensor, "*b d h w"]:
     """The two-dimensional sinusoidal code, ordered `[sin y, cos y, sin x, cos x]`.
 
@@ -42,7 +45,10 @@ def sinusoidal2d(
 
 
 def sinusoidal2d_timm(
-    points: Float[Tensor, "*b 2 h w"], width: int, *, temperature: float = 10000.0
+    points: Float[Tensor, "*b 2 h w"] | Int[Tensor, "*b 2 h w"],
+    width: int,
+    *,
+    temperature: float = 10000.0,
 ) -> Float[Tensor, "*b d h w"]:
     """timm's default order, `[sin y, sin x, cos y, cos x]`.
 
@@ -57,7 +63,10 @@ def sinusoidal2d_timm(
 
 
 def sinusoidal2d_mae(
-    points: Float[Tensor, "*b 2 h w"], width: int, *, temperature: float = 10000.0
+    points: Float[Tensor, "*b 2 h w"] | Int[Tensor, "*b 2 h w"],
+    width: int,
+    *,
+    temperature: float = 10000.0,
 ) -> Float[Tensor, "*b d h w"]:
     """The order of MAE (arXiv 2111.06377), width first: `[sin x, cos x, sin y, cos y]`.
 
@@ -70,7 +79,10 @@ def sinusoidal2d_mae(
 
 
 def sinusoidal2d_big_vision(
-    points: Float[Tensor, "*b 2 h w"], width: int, *, temperature: float = 10000.0
+    points: Float[Tensor, "*b 2 h w"] | Int[Tensor, "*b 2 h w"],
+    width: int,
+    *,
+    temperature: float = 10000.0,
 ) -> Float[Tensor, "*b d h w"]:
     """The form of big_vision and SimpleViT (arXiv 2205.01580): `[sin x, cos x, sin y, cos y]`.
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from typing_extensions import override
 
-from visionpe.encodings._offsets import axis_offsets, require_positive, require_std, start
+from visionpe.encodings._offsets import axis_offsets, lattices, require_positive, require_std, start
 from visionpe.encodings.attention import AttentionEncoding, pad_logits
 from visionpe.encodings.separable import axis_bias
 from visionpe.places import Places
@@ -100,7 +100,7 @@ class BucketBias(AttentionEncoding):
             self.columns.to(q.dtype),
             _bucket(-dy, self._boundaries, self.buckets // 2),
             _bucket(-dx, self._boundaries, self.buckets // 2),
-            lattices=places.shape is not None and key_places.shape is not None,
+            lattices=lattices(places, key_places),
         )
         return pad_logits(bias, places, key_places)
 

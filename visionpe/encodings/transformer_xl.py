@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from visionpe.encodings._offsets import require_positive, require_std, start
+from visionpe.encodings._unwatched import transformed
 from visionpe.encodings.attention import AttentionEncoding, pad_logits, placed
 from visionpe.encodings.precision import exactly, wide_dtype
 from visionpe.encodings.sinusoid import require_temperature, sinusoid
@@ -73,7 +74,8 @@ def transformer_xl_bias(
         across = by_column[..., None] if key_places.shape is None else by_column[..., None, :]
         position = by_row[..., None] + across
         content = content.to(precise).mT.unflatten(-1, grid)  # b heads 1 r c
-        bias = position.add_(content).flatten(-2)  # a fresh sum: one pass over memory less
+        # A fresh sum: in place is one pass over memory less, but `vmap` over the keys refuses it.
+        bias = (position + content if transformed() else position.add_(content)).flatten(-2)
     return pad_logits(bias.to(q.dtype), places, key_places)
 
 

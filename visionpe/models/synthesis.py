@@ -48,9 +48,7 @@ class AdaIN(nn.Module):
 
     def __init__(self, channels: int, latent: int) -> None:
         super().__init__()
-        self.style = nn.Linear(latent, 2 * channels)
-        with torch.no_grad():
-            self.style.bias.copy_(torch.arange(2 * channels) < channels)
+        self.style = _Style(latent, 2 * channels)
 
     def forward(
         self, x: Float[Tensor, "b c h w"], latent: Float[Tensor, "b z"]
@@ -63,6 +61,16 @@ class AdaIN(nn.Module):
         wide = wide * (wide.square().mean((2, 3), keepdim=True) + 1e-8).rsqrt()
         result: Tensor = scale.to(x.dtype) * wide.to(x.dtype) + shift.to(x.dtype)
         return result
+
+
+class _Style(nn.Linear):
+    """Scales, then shifts: the biases start at 1 and at 0, whoever resets them."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        with torch.no_grad():
+            rows = torch.arange(self.out_features, device=self.bias.device)
+            self.bias.copy_(2 * rows < self.out_features)
 
 
 class Styled(nn.Module):
