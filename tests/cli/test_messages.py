@@ -121,6 +121,11 @@ def test_a_wrong_command_line_is_refused_with_its_key_its_value_and_a_remedy(
             "The configuration wrong.yaml is not valid YAML at line 2, column 5: ",
         ),
         (
+            "model: tiny.Tiny\nseed_everything: 1\nmodel: tiny.Tiny\n",
+            "The configuration wrong.yaml is not valid YAML at line 3, column 1: `model` is given "
+            "twice, first in line 1.",
+        ),
+        (
             "model:\n  class_path: tiny.Tiny\n  init_args: {widht: 3}\n",
             "There is no key `model.widht` of tiny.Tiny. Did you mean `width`? (in wrong.yaml)",
         ),

@@ -132,7 +132,7 @@ def test_an_override_changes_a_copy() -> None:
         ),
         (
             {"axes": {"rate": {"model.init_args.lr": [0.001, 0.01, "1e-3"]}}},
-            "{path}: the axis `rate` must have each value once, but has 0.001 and '1e-3'.",
+            "{path}: the axis `rate` must have each value once, but has 0.001 and 0.001.",
         ),
         (
             {"axes": {"width": {"model.init_args.width": [8, 8.0]}}},

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from visionpe.errors import ConfigError
+from visionpe.yaml_text import fault, load
 
 _CONFIG = ("--config", "-c")
 
@@ -19,7 +20,8 @@ class ConfigFiles:
         words: a command line, without its verb.
 
     Raises:
-        ConfigError: if a file is missing or is not valid YAML, with the place in it.
+        ConfigError: if a file is missing, is not valid YAML or gives a key twice, with the place
+            in it.
     """
 
     def __init__(self, words: list[str]) -> None:
@@ -27,7 +29,7 @@ class ConfigFiles:
         self.contents: dict[str, Any] = {}
         for value in _values(words, *_CONFIG):
             try:
-                self.contents[value] = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+                self.contents[value] = load(Path(value).read_text(encoding="utf-8"))
             except FileNotFoundError as error:
                 near = get_close_matches(Path(value).name, _beside(Path(value)), n=1)
                 hint = f" Did you mean `{Path(value).with_name(near[0])}`?" if near else ""
@@ -35,7 +37,7 @@ class ConfigFiles:
                     f"The configuration file {value} does not exist.{hint}"
                 ) from error
             except yaml.YAMLError as error:
-                raise ConfigError(_syntax(value, error)) from error
+                raise ConfigError(f"The configuration {value} {fault(error)}.") from error
             except OSError as error:
                 raise ConfigError(
                     f"The configuration file {value} cannot be read: {error.strerror}."
@@ -118,7 +120,7 @@ def _values(words: list[str], *names: str) -> list[str]:
 def _plain(text: str) -> Any:
     """The value of an option as plain data; nothing if it is no YAML."""
     try:
-        return yaml.safe_load(text)
+        return load(text)
     except yaml.YAMLError:
         return None
 
@@ -132,12 +134,3 @@ def _holds(content: Any, parts: list[str]) -> bool:
             return False
         content = content[part]
     return True
-
-
-def _syntax(name: str, error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    says = [
-        text for text in (getattr(error, "context", None), getattr(error, "problem", None)) if text
-    ]
-    return f"The configuration {name} is not valid YAML{where}: {', '.join(says) or error}."

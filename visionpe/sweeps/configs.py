@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from visionpe.errors import ConfigError
+from visionpe.yaml_text import fault, load
 
 Overrides = dict[str, Any]  # dotted keys of a `fit` configuration, and their values
 
@@ -18,10 +19,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a file.
 
     Raises:
-        ConfigError: if it is missing, no YAML, or no mapping.
+        ConfigError: if it is missing, no YAML, gives a key twice, or is no mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         beside = [found.name for found in path.parent.glob("*.y*ml")]
         near = get_close_matches(path.name, beside, n=1)
@@ -30,9 +31,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The file {path} cannot be read: {error}.") from error
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"The file {path} is not valid YAML{where}.") from error
+        raise ConfigError(f"The file {path} {fault(error)}.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"The file {path} must be a mapping, but is {type(content).__name__}.")
     return content
