@@ -239,6 +239,12 @@ def test_shards_that_are_not_there_are_named(tmp_path: Path) -> None:
         WebShards(f"{tmp_path}/a-{{0..2}}.tar")
 
 
+def test_braces_that_count_down_name_no_shard(tmp_path: Path) -> None:
+    message = f"`shards` must name at least one file, but '{tmp_path}/a-{{2..0}}.tar' counts down "
+    with pytest.raises(DataError, match=f"^{re.escape(message)}to none\\.$"):
+        WebShards(f"{tmp_path}/a-{{2..0}}.tar")
+
+
 def test_braces_stand_for_numbers_of_one_width() -> None:
     assert expand("a.tar") == ["a.tar"]
     paths = expand("{0..1}/s-{09..11}.tar")
@@ -328,6 +334,12 @@ def test_a_sample_without_label_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         numbers(WebShards(str(path), target="txt"))
+
+
+def test_a_label_of_thousands_of_digits_is_no_class(shards: str) -> None:
+    name, files = next(WebShards(shards).undecoded())
+    with pytest.raises(DataError, match=r"must have a picture .* and a class in digits \(cls\)"):
+        WebShards(shards).decode((name, {**files, "cls": b"9" * 5000}))
 
 
 def test_shards_are_those_of_the_webdataset_package(shards: str) -> None:

@@ -22,6 +22,7 @@ from visionpe.data.loader import stable_seed
 from visionpe.data.pictures import read_picture, require_channels
 from visionpe.errors import DataError
 
+_DIGITS = 18  # of a class: as many as an int64 has room for
 _Files = dict[str, bytes]  # by ending
 _Stored = tuple[str, _Files]  # where a sample is, for messages, and its files
 
@@ -61,6 +62,10 @@ class WebShards(IterableDataset[tuple[UInt8[Tensor, "c h w"], int]]):
             raise ValueError(f"`shuffle` must be at least 0 samples, but is {shuffle}.")
         require_channels(channels)
         self.shards = expand(shards)
+        if not self.shards:
+            raise DataError(
+                f"`shards` must name at least one file, but {shards!r} counts down to none."
+            )
         for path in self.shards:
             if not Path(path).is_file():
                 raise DataError(f"{path} is not there: `shards` must name files that are.")
@@ -102,7 +107,7 @@ class WebShards(IterableDataset[tuple[UInt8[Tensor, "c h w"], int]]):
         name, files = stored
         picture = next((files[ending] for ending in self.image if ending in files), None)
         label = files.get(self.target, b"").strip()
-        if picture is None or not label.isdigit():
+        if picture is None or not label.isdigit() or len(label) > _DIGITS:
             raise DataError(
                 f"{name} must have a picture ({', '.join(self.image)}) and a class in digits "
                 f"({self.target}), but has {sorted(files)}."
