@@ -61,6 +61,6 @@ def _polynomial(a: Tensor) -> Tensor:
 
 def _most(halvings: Tensor) -> int:
     """How many squarings the largest takes; in a graph, which cannot ask, those of any."""
-    if transformed() or halvings.is_meta or torch._C._get_tracing_state() is not None:
+    if transformed() or halvings.is_meta:
         return _SQUARINGS
     return int(halvings.nan_to_num().max()) if halvings.numel() else 0

@@ -5,9 +5,14 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 
+def captured() -> bool:
+    """While a graph is captured, by `torch.compile`, `torch.export` or `torch.jit.trace`."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+
+
 def transformed() -> bool:
     """While a graph is captured or under `torch.func`: no operation of our own, none in place."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return captured() or torch._C._are_functorch_transforms_active()
 
 
 def unwatched(*tensors: Tensor) -> bool:
@@ -17,7 +22,7 @@ def unwatched(*tensors: Tensor) -> bool:
     >>> unwatched(x), unwatched(x.detach())
     (False, True)
     """
-    if transformed() or torch._C._get_tracing_state() is not None:
+    if transformed():
         return False
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return False

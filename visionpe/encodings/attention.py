@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from visionpe.encodings._unwatched import transformed
+from visionpe.encodings._unwatched import captured, transformed
 from visionpe.encodings.base import require_tokens
 from visionpe.places import Places
 
@@ -153,7 +153,7 @@ def forms_logits(q: Float[Tensor, "b heads n d"], mask: Mask | None) -> bool:
     >>> forms_logits(q, bias), forms_logits(q, bias.requires_grad_())
     (False, True)
     """
-    if torch.compiler.is_compiling():
+    if captured():
         return False
     if transformed():
         return True  # fused kernels know no batches of calls, no mask's gradient, no tangents

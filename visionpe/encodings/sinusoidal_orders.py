@@ -109,7 +109,7 @@ def band_counts(width: int) -> tuple[int, int, int, int]:
             "Each of two axes has a sine at least."
         )
     bands, short = (width + 3) // 4, -width % 4
-    return bands, bands - (short > 1), bands - (short > 2), bands - (short > 0)
+    return bands, bands - int(short > 1), bands - int(short > 2), bands - int(short > 0)
 
 
 def require_width(width: int) -> None:
