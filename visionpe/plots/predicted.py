@@ -92,7 +92,7 @@ def single(rows: Mapping[str, Single], *, reach: int | None = None) -> tuple["Fi
                 image = ax.imshow(part.clamp(min=_LEAST / 2).numpy(), cmap=amounts(), norm=norm)
                 canvas.cells(ax, *part.shape)
                 _mark(ax, *point.tolist(), reach=reach)
-                ax.set_title(f"target ({point[1]:.0f}, {point[0]:.0f})")
+                ax.set_title(f"target: y {point[0]:.0f}, x {point[1]:.0f}")
             name_row(line[0], name)
         canvas.label_outer(axes)
         if reach is None:
