@@ -29,7 +29,7 @@ Scene = tuple[UInt8[Tensor, "b n n"], Int64[Tensor, " b"]]
 
 TRAINED, WIDE, MOVED = 9, 23, 14
 _RESULTS = Path(__file__).parent / "results"
-_SEED, _BATCH = 1, 100
+_SEED, _BATCH = 240610324, 100  # a seed that no run has, nor its held-out parts
 
 
 def main() -> None:

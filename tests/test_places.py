@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
-from visionpe import Frame, Places, grid, inside, positions
+from visionpe import Frame, Places, Rotary, attend, grid, inside, positions
 
 
 @settings(deadline=None, max_examples=40, derandomize=True)
@@ -64,6 +65,33 @@ def test_any_points_are_places_one_set_for_each_sample() -> None:
         Places.at(positions(5, 9).flatten(1).mT, (5, 9)).coordinates(),
         Places.of(5, 9).coordinates(),
     )
+
+
+def test_places_of_samples_are_stacked() -> None:
+    one, other = Places.of(2, 3, prefix=1), Places.of(3, 2, prefix=1)
+    both = Places.stack([one, one])
+    assert both.positions.shape == (2, 6, 2)
+    assert both.extent.tolist() == [[2, 3], [2, 3]]
+    assert (both.prefix, both.suffix, both.shape) == (1, 0, (2, 3))
+    mixed = Places.stack([one, other])
+    assert mixed.shape is None
+    assert torch.equal(mixed.coordinates()[1], other.coordinates())
+    q = torch.randn(2, 2, 7, 8)
+    out = attend(q, q, q, [Rotary()], mixed)
+    for i, alone in enumerate((one, other)):
+        part = q[i : i + 1]
+        torch.testing.assert_close(out[i : i + 1], attend(part, part, part, [Rotary()], alone))
+
+
+def test_places_of_other_numbers_of_tokens_are_not_stacked() -> None:
+    message = (
+        "`places` must be of as many tokens, prefixes and suffixes in each sample, but are "
+        "[(4, 1, 0), (6, 0, 0)]. Pad the short ones, at any points, and mask them."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Places.stack([Places.of(2, 3), Places.of(2, 2, prefix=1)])
+    with pytest.raises(ValueError, match=r"^`places` must hold at least one sample's, but"):
+        Places.stack([])
 
 
 def test_places_move_and_are_collated() -> None:

@@ -4,6 +4,7 @@ A token is a cell of some map, in any order and number, so its place is a positi
 that stand for no cell (class, registers, memory) are counted, and have no place.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,8 +18,9 @@ from visionpe.grids import cell_counts, positions
 class Places(NamedTuple):
     """The places of the tokens of a sequence, which may begin and end with tokens that have none.
 
-    A named tuple, as `Frame` is: it passes through data loaders, `torch.compile` and
-    `torch.export`. `Places.of` makes one for a map, `Places.at` one for any points.
+    A named tuple, as `Frame` is: it passes through `torch.compile` and `torch.export`. `Places.of`
+    makes one for a map, `Places.at` one for any points, `Places.stack` one of several samples';
+    torch's default collate would join the counts too: let samples carry frames or points.
 
     Attributes:
         positions: `*b n 2`; `(y, x)` of the `n` placed tokens, in cells: the first cell of the
@@ -112,6 +114,35 @@ class Places(NamedTuple):
             if not bool((size > 0).all()):
                 raise ValueError(f"`extent` must be positive, but is {size.tolist()}.")
         return Places(points, size.expand(*points.shape[:-2], 2), prefix, suffix)
+
+    @staticmethod
+    def stack(places: "Sequence[Places]") -> "Places":
+        """The places of several samples, each without a batch axis, as those of one batch.
+
+        Raises:
+            ValueError: if there are none, or they differ in their number of tokens.
+
+        >>> one = Places.of(1, 2, prefix=1)
+        >>> Places.stack([one, one]).positions.shape
+        torch.Size([2, 2, 2])
+        """
+        if not places:
+            raise ValueError("`places` must hold at least one sample's, but is empty.")
+        first = places[0]
+        counts = {(len(each.positions), each.prefix, each.suffix) for each in places}
+        if len(counts) > 1:
+            raise ValueError(
+                "`places` must be of as many tokens, prefixes and suffixes in each sample, but are "
+                f"{sorted(counts)}. Pad the short ones, at any points, and mask them."
+            )
+        same = all(each.shape == first.shape for each in places)
+        return Places(
+            torch.stack([each.positions for each in places]),
+            torch.stack([each.extent for each in places]),
+            first.prefix,
+            first.suffix,
+            first.shape if same else None,
+        )
 
     @property
     def tokens(self) -> int:

@@ -7,9 +7,12 @@ from records import samples
 from torch import Tensor, nn
 
 from visionpe import FlowEmbedding, FourierInput
-from visionpe.models.synthesis import AdaIN
+from visionpe.attaching.in_convs import CoordConv
+from visionpe.models.synthesis import AdaIN, FirstBlock
 
 OTHERS = [
+    lambda: CoordConv(radius=True).term(nn.Conv2d(3, 4, 3)),
+    lambda: FirstBlock(4, latent=3),
     lambda: FourierInput(4, 3, 5, latent=6),
     lambda: FlowEmbedding(3, 4, width=5),
     lambda: AdaIN(3, 4),

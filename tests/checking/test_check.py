@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from visionpe import AddCoords, CoordConv2d, Sinusoidal2d, check
+from visionpe import AddCoords, CoordConv2d, Learned2d, Sinusoidal2d, check
 from visionpe.checking.kit import CHECKS
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -177,3 +177,14 @@ def test_wrong_use_is_refused_with_a_remedy(
 ) -> None:
     with pytest.raises(kind, match=f"^{re.escape(says)}$"):
         check(subject, **options)
+
+
+@pytest.mark.parametrize("under", [torch.no_grad, torch.inference_mode])
+def test_a_caller_without_gradients_gets_the_same_verdicts(under: Any) -> None:
+    names = ["modes", "gradients", "stale_dtype"]
+    wanted = check(Learned2d(8, (5, 7)), only=names)
+    with under():
+        found = check(Learned2d(8, (5, 7)), only=names)
+        assert not torch.is_grad_enabled()
+    assert [f.outcome for f in found] == [f.outcome for f in wanted]
+    assert found["gradients"].outcome.value == "ok"

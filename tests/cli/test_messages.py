@@ -205,3 +205,16 @@ def test_a_command_without_the_verb_that_was_meant_suggests_it(visionpe: Visionp
         2,
         "visionpe: there is no verb `fitt`. Did you mean `fit`? `visionpe --help` lists them.\n",
     )
+
+
+def test_more_processes_than_cores_are_refused_before_any_starts(
+    tiny: str, folder: Path, visionpe: Visionpe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    words = ("--trainer.accelerator", "cpu", "--trainer.devices", "99")
+    text = refused(visionpe("fit", "--config", tiny, *words))
+    assert text == (
+        "`trainer.devices` counts processes where there is no GPU: it must be at most 4 on 4 "
+        "cores, but is 99."
+    )
+    assert not (folder / "runs").exists()

@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from timm.models.mvitv2 import MultiScaleVit, MultiScaleVitCfg
 from torch import nn
 
 from visionpe import Inventory, Source, inspect, set_padding
@@ -86,6 +87,7 @@ def test_without_a_table_a_vit_has_none() -> None:
         ("maxvit_rmlp_pico_rw_256", {}, "relative_mlp", (8, 8), 0,
          [1] * 4 + [2] * 4 + [4] * 10 + [8] * 4),
         ("efficientformer_l1", {}, "relative", (7, 7), 0, [8]),
+        ("maxvit_tiny_tf_224", {}, "relative", (7, 7), 0, [2] * 4 + [4] * 4 + [8] * 10 + [16] * 4),
     ],
 )  # fmt: skip
 def test_biases_of_offsets(
@@ -113,6 +115,21 @@ def test_levits_biases_count_absolute_offsets_also_where_it_downsamples() -> Non
     assert [s.heads for s in found.encodings] == [4, 4, 8, 6, 6, 6, 16, 8, 8, 8, 8]
     assert {s.grid for s in found.encodings} == {(14, 14), (7, 7), (4, 4)}
     assert {s.attribute for s in found.encodings} == {"attention_biases"}
+
+
+def test_the_memory_of_a_bias_counts_keys_where_they_are_others_than_queries() -> None:
+    model = timms("levit_128s")
+    sources = {s.module: s for s in inspect(model).of("relative")}
+    for name, module in model.named_modules():
+        if hasattr(module, "attention_bias_idxs"):
+            made = module.attention_biases.shape[0] * module.attention_bias_idxs.numel() * 4
+            assert sources[name].memory() == made
+    mvit = MultiScaleVit(MultiScaleVitCfg(depths=(1, 2)), (64, 64)).eval()
+    first, _, third = inspect(mvit, (64, 64)).of("decomposed")
+    assert (first.tokens, first.keys) == (16 * 16, 4 * 4)
+    assert first.memory() == 16 * 16 * 4 * 4 * 4
+    assert (third.tokens, third.keys) == (8 * 8, 4 * 4)
+    assert first.memory(2 * 16 * 16) == 4 * (first.memory() or 0)
 
 
 def test_tables_of_rows_and_columns() -> None:
@@ -144,7 +161,9 @@ def test_rotations(name: str, learned: bool) -> None:
     assert source.trainable is learned
     assert (source.parameters > 0) is learned
     assert source.tokens in (196, 256)
-    assert source.memory()
+    assert source.width == 64  # of each head
+    assert source.count == (2 * 6 if learned else 1)  # of heads and blocks
+    assert source.memory() == 2 * (source.tokens or 0) * 64 * source.count * 4
 
 
 def test_the_memory_of_rotations_is_that_of_their_table() -> None:
@@ -158,6 +177,7 @@ def test_convolutions_that_stand_for_position() -> None:
     twins = inspect(timms("twins_svt_small"))
     assert [s.module for s in twins.encodings] == [f"pos_block.{i}.proj.0" for i in range(4)]
     assert {(s.kind, s.width, s.memory()) for s in twins.encodings} == {("convolution", 3, 0)}
+    assert len(inspect(timms("csatv2")).of("convolution")) == 18  # most of one channel
     assert len(inspect(timms("davit_tiny")).of("convolution")) == 24
     assert len(inspect(timms("fastvit_sa12")).of("convolution")) == 1
 

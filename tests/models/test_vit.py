@@ -23,10 +23,13 @@ from visionpe import (
     MaskedSinusoidal2d,
     Places,
     PointEncoding,
+    RotaryMixed,
     Sinusoidal2d,
 )
+from visionpe.models.resnet import ResNet
 from visionpe.models.transformer import Attention
 from visionpe.models.vit import ViT
+from visionpe.probing.twins import random_weights
 
 
 @final
@@ -220,6 +223,31 @@ def test_frames_and_prefix_tokens_reach_the_attention_encodings() -> None:
     assert torch.equal(seen.extent, torch.tensor([[6.0, 8.0]]).expand(2, -1))
     net(torch.randn(2, 3, 12, 20))
     assert encoding.seen.shape == (3, 5)
+
+
+def test_a_function_makes_an_encoding_for_each_block() -> None:
+    def waves(net: ViT) -> list[Tensor]:
+        return [p for n, p in net.named_parameters() if n.startswith("in_attention.")]
+
+    copied, drawn = small(RotaryMixed(3, 8)), small(lambda: RotaryMixed(3, 8))
+    assert torch.equal(*waves(copied))  # one draw, for both blocks
+    assert not torch.equal(*waves(drawn))
+    assert len(waves(small(lambda: RotaryMixed(3, 8), share=True))) == 1
+    both = small([Waves, lambda: Nearness()])
+    assert len(both.on_map) == 1
+    assert len(both.in_attention) == 2
+    with pytest.raises(TypeError, match=r"^`encodings` must be map or attention encodings, but"):
+        small(lambda: nn.Identity())
+
+
+def test_the_start_of_a_net_can_be_drawn_again() -> None:
+    for net in (ViT((4, 4), width=24, depth=2, heads=3), ResNet((1, 1), width=16)):
+        before = {name: p.detach().clone() for name, p in net.named_parameters()}
+        after = dict(random_weights(net).named_parameters())
+        for name, was in before.items():
+            assert float(after[name].detach().std(correction=0)) == pytest.approx(
+                float(was.std(correction=0)), rel=0.25, abs=0.005
+            ), name
 
 
 def test_blocks_have_a_copy_each_or_share_one() -> None:

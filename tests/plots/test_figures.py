@@ -13,6 +13,8 @@ from matplotlib.quiver import Quiver
 
 from visionpe import plots
 from visionpe.plots import canvas
+from visionpe.plots.codes import code_figure, head_figure
+from visionpe.plots.split import TEST, TRAIN
 from visionpe.plots.style import FAINT
 
 H, W = 12, 20
@@ -85,6 +87,15 @@ def test_a_split_is_drawn_on_the_axes_that_are_given(points: torch.Tensor) -> No
     assert ax.get_title(loc="left") + ax.get_title() == "columns: 70 train, 100 test"
 
 
+@pytest.mark.parametrize(("held", "colour"), [(True, TEST), (False, TRAIN)])
+def test_a_split_of_one_part_has_its_colour(points: torch.Tensor, held: bool, colour: str) -> None:
+    _, ax = plots.split(points, torch.full((len(points),), held), name="all", h=H, w=W)
+    (image,) = ax.images
+    shown = image.to_rgba(image.get_array())  # type: ignore[arg-type] # it has one
+    y, x = points[0].int().tolist()
+    assert to_hex(shown[y, x]) == to_hex(colour)
+
+
 def test_y_points_down_and_axes_are_labelled_in_cells(points: torch.Tensor) -> None:
     _, ax = plots.split(points, points[:, 1] > 9, name="columns", h=H, w=W)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("x, cells", "y, cells")
@@ -114,6 +125,24 @@ def test_single_maps_ring_their_targets() -> None:
     _, axes = plots.single({"a": plots.Single(torch.rand(2, H, W), targets)})
     rings = [ax.patches[0] for ax in axes[0]]
     assert [ring.center for ring in rings] == [(15.0, 3.0), (4.0, 7.0)]
+
+
+def test_rows_of_single_maps_may_differ_in_number() -> None:
+    rows = {
+        "two": plots.Single(torch.rand(2, H, W), torch.tensor([[3.0, 4.0], [5.0, 9.0]])),
+        "one": plots.Single(torch.rand(1, H, W), torch.tensor([[3.0, 4.0]])),
+    }
+    _, axes = plots.single(rows)
+    assert [[ax.get_visible() for ax in line] for line in axes] == [[True, True], [True, False]]
+    assert axes[1, 0].get_title(loc="left") == "target: y 3, x 4"
+
+
+def test_codes_that_learn_are_drawn() -> None:
+    code = torch.randn(3, 5, 7, requires_grad=True)
+    figure, axes = code_figure(code, ["0", "1"])
+    assert len(axes[0]) == 3
+    assert isinstance(figure, Figure)
+    head_figure(torch.randn(1, 2, 5, 7, requires_grad=True), [(1, 2)], title="logits")
 
 
 def test_single_squares_are_framed() -> None:

@@ -65,7 +65,7 @@ class CoordTerm(nn.Module):
         self.radius = radius
         self.align_corners = align_corners
         self.weight = coordinate_kernel(conv, 2 + radius)
-        nn.init.zeros_(self.weight)
+        self.reset_parameters()
         self.geometry = Geometry.of(
             conv.weight,
             conv.stride,
@@ -73,6 +73,10 @@ class CoordTerm(nn.Module):
             conv.dilation,
             conv.padding_mode,
         )
+
+    def reset_parameters(self) -> None:
+        """Sets the weights to zero, as at construction: the convolution is what it was."""
+        nn.init.zeros_(self.weight)
 
     def forward(
         self,

@@ -109,15 +109,14 @@ def check(
     'ok'
     """
     names = _chosen(only)
-    state = torch.get_rng_state()
-    try:
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    # Whatever the caller is under: a check asks for gradients, and turns them off, by itself.
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=devices):
         make = _maker(module_or_factory)
         subject = _subject(
             make, layout, channels, heads, head_dim, inputs, method, offset, sizes, no_grad, aspect
         )
         return CheckResult(repr(make()), tuple(_finding(name, subject) for name in names))
-    finally:
-        torch.set_rng_state(state)
 
 
 def _finding(name: str, subject: Subject) -> Finding:

@@ -1,9 +1,11 @@
 """What a run has unless the user configures it: loggers, checkpoints, exact resume, a record."""
 
+import os
 import sys
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import CheckpointIO
@@ -16,6 +18,27 @@ from visionpe.cli.record import EpochLines, Record
 from visionpe.cli.timing import TimeLimit
 from visionpe.errors import ConfigError
 from visionpe.tasks.callbacks import LastCheckpoint, ReseedEachStep
+
+
+def require_processes(config: dict[str, Any]) -> None:
+    """Refuses more processes than a CPU has cores: each takes memory as a whole run does.
+
+    Args:
+        config: the trainer's arguments.
+
+    Raises:
+        ConfigError: if there are more.
+    """
+    accelerator, devices = config.get("accelerator"), str(config.get("devices"))
+    here = accelerator == "cpu" or (
+        accelerator in (None, "auto") and not torch.accelerator.is_available()
+    )
+    cores = os.cpu_count() or 1
+    if here and devices.isdecimal() and int(devices) > max(cores, 2):
+        raise ConfigError(
+            "`trainer.devices` counts processes where there is no GPU: it must be at most "
+            f"{max(cores, 2)} on {cores} cores, but is {devices}."
+        )
 
 
 def fill(

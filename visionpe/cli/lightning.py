@@ -137,6 +137,7 @@ class VisionPECLI(LightningCLI):
         if self.verb == "fit" and path and Path(path).is_file():  # `latest` is soon this run
             self._ckpt_path = str(Path(path).resolve())
         try:
+            defaults.require_processes(config)
             if not config.get("fast_dev_run"):
                 defaults.require_own_folder(config)
                 run = self.config[self.verb].run

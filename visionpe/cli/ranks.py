@@ -12,6 +12,7 @@ import torch.distributed as dist
 from lightning.pytorch.utilities import rank_zero_only
 
 from visionpe.errors import RunFolderError
+from visionpe.lifetime import end_with_parent
 from visionpe.writing import write
 
 _VARIABLE = "VISIONPE_RUN_FOLDER"  # inherited by processes that a strategy launches
@@ -46,6 +47,7 @@ def hear(parent: Path) -> Path:
         RunFolderError: if nothing is heard of it for five minutes.
     """
     if path := os.environ.get(_VARIABLE):
+        end_with_parent()  # that told it: others would wait for the killed first process for long
         return Path(path)
     if _elastic():
         timeout = timedelta(seconds=_SECONDS)

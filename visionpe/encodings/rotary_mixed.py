@@ -64,7 +64,9 @@ def mixed_waves(
 class RotaryMixed(AttentionEncoding):
     """Turns queries and keys by learned wave vectors, which see diagonals as axial ones cannot.
 
-    The wave vectors stay in float32 or better when the model is cast to half precision.
+    The wave vectors stay in float32 or better when the model is cast to half precision. Each start
+    is a draw: of copies, which `attach` and `ViT` make of a module for many layers, all begin with
+    the same. The paper draws for each layer; give a function that makes one.
 
     Args:
         heads: number of heads.

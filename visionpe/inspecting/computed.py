@@ -30,7 +30,9 @@ def rotations(model: nn.Module) -> Iterator[Source]:
         # Frequencies are those of one axis, each for a pair of features; learned ones and tables
         # hold both axes.
         whole = learned or tensor.dim() == 1
-        rotated = tensor.numel() * (1 if learned else 4) if whole else tensor.shape[-1]
+        width = tensor.shape[-1]
+        if whole:
+            width = 2 * width if learned else 4 * tensor.numel()
         cells = grid or next(iter(grids), None)
         yield Source(
             "rotary",
@@ -38,7 +40,8 @@ def rotations(model: nn.Module) -> Iterator[Source]:
             attribute,
             tuple(tensor.shape),
             grid,
-            width=rotated,
+            width=width,
+            count=tensor.numel() // width if learned else 1,  # as many numbers as features
             parameters=sum(p.numel() for p in learned),
             trainable=bool(learned) and all(p.requires_grad for p in learned),
             tokens=cells[0] * cells[1] if cells else None,
@@ -69,7 +72,7 @@ def convolutions(model: nn.Module) -> Iterator[Source]:
     for name, module in modules.items():
         if not isinstance(module, nn.Conv2d) or max(module.kernel_size) == 1:
             continue
-        if module.groups == 1 or module.groups != module.in_channels:
+        if module.groups != module.in_channels:  # depthwise, of one channel too
             continue
         path = name.split(".")
         owners = [".".join(path[:k]) for k in range(len(path), 0, -1)]

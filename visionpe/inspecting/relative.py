@@ -31,7 +31,13 @@ def _parameters(module: nn.Module, dims: tuple[int, ...]) -> list[tuple[str, nn.
 
 
 def _table(name: str, module: nn.Module, above: nn.Module) -> Source | None:
-    """A table of two dimensions, or of three for vectors, beside a buffer of whole numbers."""
+    """A table of two dimensions, or of three for vectors, beside a buffer of whole numbers.
+
+    Or of three, of offsets along y and x for each head, of a module that names its window.
+    """
+    named = _of_window(name, module, above)
+    if named is not None:
+        return named
     indices = [b for b in module.buffers(recurse=False) if _is_index(b)]
     tables = [
         (k, p)
@@ -43,12 +49,14 @@ def _table(name: str, module: nn.Module, above: nn.Module) -> Source | None:
     index, (attribute, table) = indices[0], tables[0]
     grids, heads = made_for(module, above), heads_of(module, above)
     grid: Grid | None
-    prefix = 0
+    prefix, keys = 0, None
     if table.dim() == 3:  # rows x columns of offsets (lambda layers)
         grid = ((table.shape[0] + 1) // 2, (table.shape[1] + 1) // 2)
         n = grid[0] * grid[1]
     else:
         n = index.shape[-1] if index.dim() == 2 else isqrt(index.numel())
+        if index.dim() == 2 and index.shape[0] != n:
+            keys = n  # there are other queries than keys
         grid, prefix = of_offsets(table.shape[0], n, grids)
         lead = grid is not None and table.shape[1] == heads
         if not lead:
@@ -66,10 +74,33 @@ def _table(name: str, module: nn.Module, above: nn.Module) -> Source | None:
         heads,
         parameters=table.numel(),
         trainable=table.requires_grad,
-        tokens=n,
+        tokens=n if keys is None else index.shape[0],
+        keys=keys,
         itemsize=table.element_size(),
         values=table.detach(),
     )
+
+
+def _of_window(name: str, module: nn.Module, above: nn.Module) -> Source | None:
+    """A table `heads 2h-1 2w-1` of a module that says its window and its heads (MaxViT)."""
+    heads = heads_of(module)
+    for attribute, table in _parameters(module, (3,)):
+        for h, w in made_for(module):
+            if tuple(table.shape) == (heads, 2 * h - 1, 2 * w - 1):
+                return Source(
+                    "relative",
+                    name,
+                    attribute,
+                    tuple(table.shape),
+                    (h, w),
+                    heads=heads,
+                    parameters=table.numel(),
+                    trainable=table.requires_grad,
+                    tokens=h * w,
+                    itemsize=table.element_size(),
+                    values=table.detach(),
+                )
+    return None
 
 
 def _is_index(buffer: Tensor) -> bool:

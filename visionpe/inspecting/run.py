@@ -11,6 +11,7 @@ from visionpe.inspecting.sources import Kind, Source
 from visionpe.inspecting.tables import tables
 from visionpe.tracing.refusals import require_plain
 from visionpe.tracing.run import Trace, trace
+from visionpe.tracing.sites import Site
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -138,6 +139,10 @@ def _channels(model: nn.Module) -> int:
     return next((m.in_channels for m in convs), 3)
 
 
+def _tokens(site: Site, grid: tuple[int, int]) -> int:
+    return grid[0] * grid[1] + site.prefix + site.suffix
+
+
 def _at_size(source: Source, followed: Trace) -> Source:
     """The source with the tokens of the attention that it acts in."""
     if source.kind in ("padding", "convolution"):
@@ -150,7 +155,11 @@ def _at_size(source: Source, followed: Trace) -> Source:
         if keys is None or site.lattice is None:
             continue
         grid = (site.lattice.h, site.lattice.w)
-        if source.kind not in ("absolute", "sinusoidal", "rotary"):
-            grid = site.window or grid
-        return replace(source, grid=grid, tokens=grid[0] * grid[1] + site.prefix + site.suffix)
+        if source.kind in ("absolute", "sinusoidal", "rotary"):
+            return replace(source, grid=grid, tokens=_tokens(site, grid))
+        grid = site.window or grid
+        other = site.key_lattice  # of the whole map: with windows, theirs are the queries'
+        pooled = (other.h, other.w) if other is not None and site.windows == 1 else grid
+        met = None if pooled == grid else _tokens(site, pooled)
+        return replace(source, grid=grid, tokens=_tokens(site, grid), keys=met)
     return source

@@ -40,8 +40,10 @@ class Source:
         parameters: how many numbers it holds, learned ones.
         trainable: whether all of these are.
         mode: of padding.
-        count: of padding: how many modules.
-        tokens: that it acts on: at the traced size, or at its own grid.
+        count: of padding: how many modules; of rotations: how many different ones it makes, of
+            heads and blocks.
+        tokens: that it acts on, the queries of a bias: at the traced size, or at its own grid.
+        keys: of a bias: how many each query meets; None: as many as there are queries.
         values: the first attribute itself.
     """
 
@@ -58,6 +60,7 @@ class Source:
     mode: str | None = None
     count: int = 1
     tokens: int | None = None
+    keys: int | None = None
     itemsize: int = 4
     values: Tensor | None = field(default=None, repr=False, compare=False)
 
@@ -69,11 +72,13 @@ class Source:
     def memory(self, tokens: int | None = None) -> int | None:
         """Bytes that a forward needs for it at so many tokens, of one image or window.
 
-        A table: its rows. A bias: `heads n n`, as it is added to the logits. Rotations: sine and
-        cosine of each rotated feature. Convolutions and padding: nothing that stays.
+        A table: its rows. A bias: `heads n m`, for `m` keys, as it is added to the logits.
+        Rotations: sine and cosine of each rotated feature. Convolutions and padding: nothing that
+        stays.
 
         Args:
-            tokens: by default those that it acts on; None if it cannot be told.
+            tokens: by default those that it acts on; None if it cannot be told. There are then as
+                many more keys, or fewer, as there are tokens.
 
         >>> Source("relative", "attn", heads=2, grid=(2, 2), tokens=4).memory()
         128
@@ -84,11 +89,14 @@ class Source:
         if n is None:
             return None
         if self.kind in _TO_PAIRS:
-            return None if self.heads is None else self.heads * n * n * self.itemsize
+            if self.heads is None:
+                return None
+            keys = n if self.keys is None else n * self.keys // (self.tokens or self.keys)
+            return self.heads * n * keys * self.itemsize
         if self.width is None:
             return None
         if self.kind == "rotary":
-            return 2 * n * self.width * _ANGLE
+            return 2 * n * self.width * self.count * _ANGLE
         return n * self.width * self.itemsize
 
     def to_dict(self) -> dict[str, Any]:

@@ -79,6 +79,10 @@ class ResNet(nn.Module):
             self.add_module(f"layer{i + 1}", nn.Sequential(first, *rest))
             c = d
         self.fc = nn.Linear(c, classes)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Draws the convolutions by He's law, of what goes out."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -21,7 +21,12 @@ class NoiseInjection(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.strength = nn.Parameter(torch.zeros(channels))
+        self.strength = nn.Parameter(torch.empty(channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Sets the strengths to zero, as at construction."""
+        nn.init.zeros_(self.strength)
 
     def forward(
         self, x: Float[Tensor, "b c h w"], noise: Float[Tensor, "#b 1 h w"] | None = None
@@ -83,8 +88,13 @@ class Styled(nn.Module):
     def __init__(self, channels: int, latent: int) -> None:
         super().__init__()
         self.noise = NoiseInjection(channels)
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self.bias = nn.Parameter(torch.empty(channels))
         self.adain = AdaIN(channels, latent)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Sets the bias to zero, as at construction."""
+        nn.init.zeros_(self.bias)
 
     def forward(
         self,

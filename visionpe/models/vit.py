@@ -4,7 +4,7 @@ Pre-norm blocks, class token, registers (arXiv 2309.16588): small, readable, and
 position of its own, so that what it knows of place is what it was given.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Literal
 
@@ -20,6 +20,7 @@ from visionpe.models.transformer import Block
 from visionpe.places import Places
 
 Encoding = MapEncoding | AttentionEncoding
+Maker = Callable[[], Encoding]
 
 
 class ViT(nn.Module):
@@ -36,10 +37,11 @@ class ViT(nn.Module):
         class_token: put a learned token before the patches.
         registers: how many more learned tokens to put behind it.
         pool: "class" for the class token, or "mean" over the patches.
-        encodings: one or several. A `MapEncoding` acts on the patches once, before the blocks; an
-            `AttentionEncoding` in every block.
-        share: all blocks use the one attention encoding given; otherwise each has a copy. A class
-            token has no place: if it alone is pooled, the last block's copy changes nothing.
+        encodings: one or several, or functions without arguments that make one. A `MapEncoding`
+            acts on the patches once, before the blocks; an `AttentionEncoding` in every block.
+        share: all blocks use the one attention encoding given; otherwise each has one of its own:
+            a copy, random start included, or what the function given makes for it. A class token
+            has no place: if it alone is pooled, biases and values of the last block change nothing.
 
     Raises:
         TypeError: if one of `encodings` is no encoding.
@@ -63,7 +65,7 @@ class ViT(nn.Module):
         class_token: bool = True,
         registers: int = 0,
         pool: Literal["class", "mean"] = "class",
-        encodings: Encoding | Sequence[Encoding] | None = None,
+        encodings: Encoding | Maker | Sequence[Encoding | Maker] | None = None,
         share: bool = False,
     ) -> None:
         super().__init__()
@@ -79,24 +81,29 @@ class ViT(nn.Module):
                 "`pool` must be 'mean', or 'class' with a class token, "
                 f"but is {pool!r} with `class_token={class_token}`."
             )
-        given = [encodings] if isinstance(encodings, nn.Module) else list(encodings or ())
-        inner = [e for e in given if isinstance(e, AttentionEncoding)]
-        self.on_map = nn.ModuleList(e for e in given if isinstance(e, MapEncoding))
-        for encoding in given:
+        if encodings is None or isinstance(encodings, Sequence):
+            several = list(encodings or ())
+        else:
+            several = [encodings]
+        given = [(one if isinstance(one, nn.Module) else one(), one) for one in several]
+        self.on_map = nn.ModuleList(e for e, _ in given if isinstance(e, MapEncoding))
+        for encoding, _ in given:
             _require_fit(encoding, width, heads)
-        self.in_attention = nn.ModuleList(
-            nn.ModuleList(inner if share else deepcopy(inner)) for _ in range(1 if share else depth)
-        )
+        inner = [(e, one) for e, one in given if isinstance(e, AttentionEncoding)]
+        first = nn.ModuleList(e if share or e is not one else deepcopy(e) for e, one in inner)
+        self.in_attention = nn.ModuleList([first])
+        for _ in range(0 if share else depth - 1):
+            self.in_attention.append(nn.ModuleList(_another(one) for _, one in inner))
         self.prefix, self.pool = class_token + registers, pool
         self.embed = nn.Conv2d(channels, width, patch, stride=patch)
         self.tokens = nn.Parameter(torch.empty(1, self.prefix, width)) if self.prefix else None
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Identity() if classes is None else nn.Linear(width, classes)
-        self._draw()
+        self.init_weights()
 
-    def _draw(self) -> None:
-        """The dense layers and the tokens start as ViTs' do, with a deviation of .02."""
+    def init_weights(self) -> None:
+        """Draws the dense layers and the tokens as ViTs' start, with a deviation of .02."""
         for layer in (self.head, *self.blocks.modules()):
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
@@ -180,6 +187,11 @@ class ViT(nn.Module):
             x = block(x, places, [*inner], mask)  # type: ignore[misc] # a ModuleList iterates
         result: Tensor = self.norm(x)
         return result
+
+
+def _another(given: Encoding | Maker) -> nn.Module:
+    """A copy of the encoding, or what the function makes."""
+    return deepcopy(given) if isinstance(given, nn.Module) else given()
 
 
 def _require_fit(encoding: object, width: int, heads: int) -> None:

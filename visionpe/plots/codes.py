@@ -98,6 +98,7 @@ def head_figure(
         names: of the columns; "head 1" and so on by default.
     """
     k, heads = maps.shape[:2]
+    maps = maps.detach()
     with style():
         tall = 1.75 * maps.shape[2] / maps.shape[3] + 0.1
         figure, axes = panels(k, heads, width=1.75 * heads + 0.9, height=tall)
@@ -138,8 +139,9 @@ def alike(code: Float[Tensor, "d n"]) -> Float[Tensor, "n n"]:
 
 def signed(ax: "Axes", part: Float[Tensor, "h w"], *, bound: float | None = None) -> Any:
     """Draws a map of numbers of either sign: red above zero, blue below, white at zero."""
+    part = part.detach()
     most = bound or float(part.abs().max()) or 1.0
-    image = ax.imshow(part.detach().float().numpy(), cmap="RdBu_r", vmin=-most, vmax=most)
+    image = ax.imshow(part.float().numpy(), cmap="RdBu_r", vmin=-most, vmax=most)
     bare(ax, *part.shape)
     return image
 
@@ -147,6 +149,7 @@ def signed(ax: "Axes", part: Float[Tensor, "h w"], *, bound: float | None = None
 def mosaic(ax: "Axes", maps: Float[Tensor, "rows columns h w"], *, gap: int = 1) -> None:
     """Draws small maps side by side, each with the cell that it belongs to marked."""
     rows, columns, h, w = maps.shape
+    maps = maps.detach()
     sheet = torch.full((rows * (h + gap) - gap, columns * (w + gap) - gap), torch.nan)
     for i, y in enumerate(spread(h, rows).tolist()):
         for j, x in enumerate(spread(w, columns).tolist()):

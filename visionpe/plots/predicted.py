@@ -88,7 +88,9 @@ def single(rows: Mapping[str, Single], *, reach: int | None = None) -> tuple["Fi
         figure, axes = panels(len(rows), count, height=2.3)
         norm = LogNorm(_LEAST, 1) if reach is None else Normalize(0, 1)
         for line, (name, row) in zip(axes, rows.items(), strict=True):
-            for ax, part, point in zip(line, row.maps, row.points, strict=True):
+            for ax in line[len(row.points) :]:
+                ax.set_visible(False)
+            for ax, part, point in zip(line, row.maps, row.points, strict=False):
                 image = ax.imshow(part.clamp(min=_LEAST / 2).numpy(), cmap=amounts(), norm=norm)
                 canvas.cells(ax, *part.shape)
                 _mark(ax, *point.tolist(), reach=reach)

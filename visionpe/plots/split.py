@@ -39,7 +39,8 @@ def split(
 
     with style():
         figure, ax = own(ax, 4.2, 4.2)
-        ax.imshow(canvas.on_canvas(points, test.float(), h, w), cmap=ListedColormap([TRAIN, TEST]))
+        shown = canvas.on_canvas(points, test.float(), h, w)
+        ax.imshow(shown, cmap=ListedColormap([TRAIN, TEST]), vmin=0, vmax=1)
         canvas.cells(ax, h, w)
         ax.set_facecolor(FAINT)
         ax.set(xlabel="x, cells", ylabel="y, cells")

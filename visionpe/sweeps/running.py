@@ -1,10 +1,8 @@
 """One cell of a sweep: an ordinary `visionpe fit` in a process of its own, and what follows it."""
 
 import csv
-import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,12 +12,12 @@ from typing import Any
 
 import yaml
 
+from visionpe.lifetime import end_with_parent
 from visionpe.sweeps.configs import Overrides, digest, override
 from visionpe.sweeps.folder import SweepFolder
 from visionpe.sweeps.grid import Cell, Sweep
 from visionpe.sweeps.standing import test_digests, tested_before_digests
 
-_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 # Several commands take no longer to start than one.
 _EACH = """
 import json, sys
@@ -154,7 +152,7 @@ def _run(folder: SweepFolder, cell: Cell, commands: Sequence[Sequence[str]], cpu
             stdout=file,
             stderr=subprocess.STDOUT,
             env=environment,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=end_with_parent if sys.platform == "linux" else None,
         ) as process,
     ):
         code = process.wait()
@@ -162,8 +160,3 @@ def _run(folder: SweepFolder, cell: Cell, commands: Sequence[Sequence[str]], cpu
         lines = log.read_text("utf-8", "replace").splitlines()
         last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
         raise CellError(f"`visionpe {commands[0][0]}` ended with {code}: {last} (see {log})")
-
-
-def _end_with_parent() -> None:
-    """The run is told to save and end when the engine's worker is killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
