@@ -1,5 +1,6 @@
 """What a checkpoint says of its model, and how that differs from what the user asks for."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,24 @@ def require_unchanged(
             f"`--run.changed true`:{listed}"
         )
     return lines
+
+
+def unfinished(folders: Iterable[Path], now: dict[str, Any]) -> list[str]:
+    """What to say of the first of some unfinished runs that tells its configuration, if one does.
+
+    Args:
+        folders: of runs of the same name.
+        now: the configuration asked for.
+    """
+    for path in folders:
+        before = configuration(path)
+        if before is None:
+            continue
+        found = differences(deciding(before), deciding(now))
+        listed = "".join(f"\n  {key}: {was} there, {asked} here" for key, was, asked in found)
+        said = f"another configuration:{listed}" if found else "the same configuration"
+        return [f"unfinished: {path}, of {said}"]
+    return []
 
 
 def differences(before: Any, now: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

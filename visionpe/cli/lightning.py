@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 from visionpe.cli import checkpoints, defaults
 from visionpe.cli.files import ConfigFiles
-from visionpe.cli.folder import Run, RunFolder, deciding, digest, lasting
-from visionpe.cli.kept import changes, compare, configuration, differences, model_of
+from visionpe.cli.folder import Run, RunFolder, digest, lasting
+from visionpe.cli.kept import changes, compare, model_of, unfinished
 from visionpe.cli.making import Instantiator, make
 from visionpe.cli.naming import description, run_of, snake
 from visionpe.cli.parser import Parser
@@ -198,21 +198,8 @@ class VisionPECLI(LightningCLI):
         goes_on = f"going on at step {step}" if step else "beginning again"
         print(f"{self.folder.path}{f': {goes_on}' if self.folder.resumed else ''}", flush=True)
         if self.verb == "fit" and not self.folder.resumed:
-            self._mention()
-
-    def _mention(self) -> None:
-        """Says of an unfinished run of the same name, made with another configuration."""
-        assert self.folder is not None
-        now = deciding(self._dumped())
-        for path in self.folder.others():
-            before = configuration(path)
-            if before is None:
-                continue
-            found = differences(deciding(before), now)
-            listed = "".join(f"\n  {key}: {was} there, {asked} here" for key, was, asked in found)
-            said = f"another configuration:{listed}" if found else "the same configuration"
-            print(f"unfinished: {path}, of {said}", flush=True)
-            return
+            for line in unfinished(self.folder.others(), self._dumped()):
+                print(line, flush=True)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Leaves the running to `run`, so that an interrupt finds the object made."""
@@ -225,7 +212,11 @@ class VisionPECLI(LightningCLI):
                 "instance `--optimizer AdamW --optimizer.lr 1e-3`."
             )
         arguments = self._prepare_subcommand_kwargs(self.verb)
-        self._look_at(arguments.get("ckpt_path"))
+        path = arguments.get("ckpt_path")
+        if self.verb == "fit" and path is not None and Path(path).is_file():
+            checkpoints.require_optimiser(Path(path))
+        elif self.verb != "fit" and path is None and self.trainer.is_global_zero:
+            print("no `--ckpt_path`: the weights are untrained, as the model is made with them")
         if isinstance(self.trainer.precision_plugin, DoublePrecision):
             self.model.double()  # as Lightning does, but before a checkpoint is read into it
         try:
@@ -233,15 +224,7 @@ class VisionPECLI(LightningCLI):
         except RuntimeError as error:
             if not str(error).startswith("Error(s) in loading state_dict"):
                 raise
-            raise checkpoints.misfit(arguments.get("ckpt_path"), str(error)) from error
-
-    def _look_at(self, path: object) -> None:
-        """Refuses a checkpoint that cannot be gone on from; says if there is none to score."""
-        if self.verb != "fit":
-            if path is None and self.trainer.is_global_zero:
-                print("no `--ckpt_path`: the weights are untrained, as the model is made with them")
-        elif path is not None and Path(str(path)).is_file():
-            checkpoints.require_optimiser(Path(str(path)))
+            raise checkpoints.misfit(path, str(error)) from error
 
     @staticmethod
     def configure_optimizers(
