@@ -1,5 +1,7 @@
 """The `visionpe` command: finds the verb and loads what that verb needs, and nothing else."""
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -10,7 +12,7 @@ import visionpe
 _HELP = """\
 usage: visionpe VERB [options]
 
-  fit        train a model:   visionpe fit --config FILE.yaml [--model.lr 0.01 ...]
+  fit        train a model:   visionpe fit --config FILE.yaml [--trainer.max_steps 100 ...]
   validate   score a checkpoint on the validation set: visionpe validate --ckpt_path FILE.ckpt
   test       score a checkpoint on the test set
   predict    write what a model says of a data set
@@ -41,6 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         understood, 130 or 143 for a run stopped by Ctrl-C or SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read, as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _run(words: list[str]) -> int:
+    """Runs the verb."""
     verb, rest = (words[0], words[1:]) if words else ("--help", [])
     if verb in ("-h", "--help", "help"):
         print(_HELP, end="")

@@ -63,7 +63,7 @@ ENTRIES = {
         "sines, then cosines, slower and slower",
     ),
     "MaskedSinusoidal2d": Entry(
-        partial(fixed, padded), "a third of the view is padding, left white: it is not counted"
+        partial(fixed, padded), "half of the view is padding, left white: it is not counted"
     ),
     "Learned2d": Entry(
         partial(code, lambda: v.Learned2d(WIDTH, CELLS)),

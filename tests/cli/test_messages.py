@@ -1,6 +1,10 @@
 """What the command line says of commands and configurations that cannot be."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,6 +129,7 @@ def test_a_wrong_command_line_is_refused_with_its_key_its_value_and_a_remedy(
             "The configuration wrong.yaml is not valid YAML at line 3, column 1: `model` is given "
             "twice, first in line 1.",
         ),
+        ("# nothing yet\n", "The configuration wrong.yaml must give values to keys, but is empty."),
         (
             "model:\n  class_path: tiny.Tiny\n  init_args: {widht: 3}\n",
             "There is no key `model.widht` of tiny.Tiny. Did you mean `width`? (in wrong.yaml)",
@@ -218,3 +223,37 @@ def test_more_processes_than_cores_are_refused_before_any_starts(
         "cores, but is 99."
     )
     assert not (folder / "runs").exists()
+
+
+def test_a_run_without_data_is_told_how_to_get_some(visionpe: Visionpe) -> None:
+    text = refused(visionpe("test", *TINY))
+    assert text == (
+        "`data` must be given to `test`, but is not. Give `--data CLASS`, or `--config "
+        "RUN/config.yaml` of a run that has it."
+    )
+
+
+def test_a_schedule_that_ends_before_the_run_is_refused(tiny: str, visionpe: Visionpe) -> None:
+    words = ["--optimizer", "SGD", "--optimizer.lr", "0.1", "--trainer.max_steps", "5"]
+    words += ["--lr_scheduler", "OneCycleLR", "--lr_scheduler.init_args.max_lr", "0.1"]
+    words += ["--lr_scheduler.init_args.total_steps", "2"]
+    code, text = visionpe("fit", "--config", tiny, *words)
+    assert code == 2
+    assert text.splitlines()[-1] == (
+        "visionpe: `lr_scheduler.init_args.total_steps` must be at least the 5 steps of the run, "
+        "but is 2. Give `--lr_scheduler.init_args.total_steps 5`, or fewer steps."
+    )
+
+
+def test_a_reader_that_has_enough_is_left_in_peace() -> None:
+    read, write = os.pipe()
+    os.close(read)  # as `head` does when it has its lines
+    lines = subprocess.run(
+        [sys.executable, "-m", "visionpe", "list", "encodings"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(write)
+    assert lines.returncode == 128 + signal.SIGPIPE
+    assert lines.stderr == ""

@@ -102,10 +102,12 @@ def test_data_that_cannot_be_made_are_refused_in_one_line(
         "image, but is 0.\n"
     )
     code, text = visionpe("stress", str(trained), "--device", "foo")
-    assert code == 1
-    assert text.startswith("visionpe: RuntimeError: ")
-    assert text.endswith(" (VISIONPE_TRACEBACK=1 shows the traceback)\n")
+    assert code == 2
+    assert text.startswith(
+        "visionpe: `--device` must be one of this machine's, such as cpu, but is 'foo': "
+    )
     assert len(text.splitlines()) == 1
+    assert not list(trained.parent.glob("*-stress-*"))
 
 
 def test_a_classifier_takes_lightnings_optimizer(

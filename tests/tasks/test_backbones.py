@@ -259,3 +259,18 @@ def test_layers_learn_slower_the_deeper_they_are() -> None:
     assert max(scales) == 1.0
     assert len(scales) > 2
     assert sum(len(group["params"]) for group in groups) == len(list(net().parameters()))
+
+
+def test_kernels_of_token_mixers_decay_and_scales_with_sides_of_one_do_not() -> None:
+    def spared(name: str) -> set[str]:
+        model = timm.create_model(name)
+        names = {id(p): key for key, p in model.named_parameters()}
+        _, others = parameter_groups(model, 0.1)
+        return {names[id(p)] for p in others["params"]}
+
+    mixer = spared("gmixer_12_224")
+    assert not any(key.endswith("mlp_tokens.fc1.weight") for key in mixer)
+    scaled = spared("swiftformer_xs")
+    assert any(key.endswith("gamma") or "layer_scale" in key for key in scaled)
+    assert not any(key.endswith("conv.weight") for key in scaled)
+    assert {"cls_token", "pos_embed"} <= spared("test_vit")

@@ -13,6 +13,7 @@ import trees
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 from torchmetrics.functional.classification import multiclass_calibration_error
+from torchmetrics.utilities.data import dim_zero_sum as torch_sum
 
 import visionpe
 from visionpe.data import BatchAugment, FashionMNIST, Images
@@ -23,6 +24,7 @@ from visionpe.tasks.callbacks import LastCheckpoint, ReseedEachStep
 from visionpe.tasks.networks import subject_of
 from visionpe.tasks.nonfinite import NonFiniteError
 from visionpe.tasks.schedules import warmup_cosine
+from visionpe.tasks.scores import Mean
 
 # torch renames a helper that Lightning 2.6 calls.
 pytestmark = pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated")
@@ -210,7 +212,8 @@ def test_a_loss_that_is_no_number_names_step_samples_and_checkpoint(
     assert isinstance(loader, EpochLoader)
     rows = loader.orders(0)[2].rows.tolist()
     assert str(caught.value) == (
-        f"The loss is nan at step 2 (epoch 0, batch 2, samples {', '.join(map(str, rows))}); the "
+        f"The loss is nan at step 2 (epoch 0, batch 2, samples {', '.join(map(str, rows))} of "
+        "the training part); the "
         f"weights were not changed by it. The last good checkpoint is {tmp_path}/checkpoints/"
         "last.ckpt. Lower the learning rate, lengthen its warm-up, or clip gradients "
         "(`--trainer.gradient_clip_val 1`)."
@@ -256,7 +259,7 @@ def test_numbers_that_cannot_be_are_refused(options: dict[str, Any], says: str) 
 
 
 def test_what_the_data_does_not_say_must_be_given() -> None:
-    with pytest.raises(ValueError, match="`channels` must be given, since the data does not say"):
+    with pytest.raises(ValueError, match="`channels` must be given, since no data says it"):
         subject_of(10, None, (8, 8), {"num_classes": 10})
 
 
@@ -405,3 +408,95 @@ def test_a_stream_goes_on_from_the_last_checkpoint_as_if_it_had_not_been_stopped
     assert whole.trainer.global_step == resumed.trainer.global_step == 20
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_whole_numbers_of_the_average_are_copied_not_rounded(root: Path, tmp_path: Path) -> None:
+    swin = {"window_size": 4, "depths": (1, 1), "num_heads": (2, 2), "embed_dim": 16}
+    task = Classification("swin_tiny_patch4_window7_224", swin, ema=0.9999, **SIZES)
+    trainer(tmp_path, max_steps=3).fit(task, data(root))
+    assert task.ema is not None
+    indices = 0
+    for own, average in zip(task.network.buffers(), task.ema.module.buffers(), strict=True):
+        if not own.is_floating_point():
+            assert torch.equal(own, average)
+            indices += own.numel() > 1
+    assert indices
+
+
+def rates(task: Classification, root: Path, tmp_path: Path) -> dict[str, float]:
+    """How far a step of SGD moves each parameter, of its gradient."""
+    before = {name: p.detach().clone() for name, p in task.network.named_parameters()}
+    module = data(root)
+    trainer(tmp_path, max_steps=1).fit(task, module)
+    return {
+        name: float((p.detach() - before[name]).norm() / p.grad.norm())
+        for name, p in task.network.named_parameters()
+        if p.grad is not None and p.grad.norm() > 0
+    }
+
+
+def test_layer_decay_slows_the_first_layers(root: Path, tmp_path: Path) -> None:
+    optimizer = {"opt": "momentum", "lr": 0.1, "momentum": 0}
+    optimizer |= {"weight_decay": 0, "layer_decay": 0.5}
+    options: dict[str, Any] = {"optimizer": optimizer, "schedule": "constant", "warmup": 0.0}
+    task = Classification("test_vit", {"patch_size": 7}, **options, **SIZES)
+    found = rates(task, root, tmp_path)
+    assert found["head.weight"] == pytest.approx(0.1, rel=1e-3)
+    depth = len(task.network.blocks)  # type: ignore[arg-type] # a Sequential
+    assert found[f"blocks.{depth - 1}.attn.qkv.weight"] == pytest.approx(0.05, rel=1e-2)
+    assert found["patch_embed.proj.weight"] == pytest.approx(0.1 * 0.5 ** (depth + 1), rel=2e-2)
+
+
+def test_the_default_optimiser_stays_when_only_its_rate_is_given(
+    root: Path, tmp_path: Path
+) -> None:
+    task = Classification(BACKBONE, optimizer={"lr": 0.01}, **SIZES)
+    run = trainer(tmp_path, max_steps=1)
+    run.fit(task, data(root))
+    assert type(run.optimizers[0]).__name__ == "AdamW"
+
+
+def test_an_optimiser_that_cannot_be_made_is_named_with_what_was_given(
+    root: Path, tmp_path: Path
+) -> None:
+    task = Classification(BACKBONE, optimizer={"opt": "adamx"}, **SIZES)
+    with pytest.raises(
+        ConfigError,
+        match=r"^`optimizer` must be arguments of .*, but with \{opt: 'adamx'\} none can be made: ",
+    ):
+        trainer(tmp_path, max_steps=1).fit(task, data(root))
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [({"encodings": "visionpe.CoordConv"}, "frames"), ({"ema": 0.9}, "`ema`")],
+)
+def test_half_precision_throughout_is_refused_where_it_would_round_too_much(
+    root: Path, tmp_path: Path, options: dict[str, Any], what: str
+) -> None:
+    message = (
+        f"`trainer.precision` must not be bf16-true with {what}, which it would round away. Take "
+        "bf16-mixed."
+    )
+    task = Classification(BACKBONE, **options, **SIZES)
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        trainer(tmp_path, precision="bf16-true").fit(task, data(root))
+
+
+def test_a_mean_of_several_processes_weighs_their_samples() -> None:
+    one, other = Mean(), Mean()
+    one.update(torch.tensor(2.0), 11)
+    other.update(torch.tensor(5.0), 9)
+    other.update(torch.tensor(1.0), 1)
+    both = one.total + other.total, one.samples + other.samples  # as `dist_reduce_fx` sums them
+    assert set(one._reductions.values()) == {torch_sum}
+    assert float(both[0] / both[1]) == pytest.approx((22 + 45 + 1) / 21)
+    other.update(torch.tensor(float("nan")), 1)
+    assert other.compute().isnan()
+
+
+def test_outputs_with_auxiliary_heads_are_trained_by_their_logits() -> None:
+    sizes: dict[str, Any] = {"num_classes": 3, "channels": 3, "image_size": (64, 64)}
+    task = Classification("torchvision/googlenet", {"init_weights": False}, **sizes)
+    images = torch.randn(2, 3, 64, 64)
+    assert task.train()._logits(task.network, images, None).shape == (2, 3)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from scipy.stats import binomtest
-from torch import Tensor
+from torch import Tensor, nn
 
 from visionpe.frame import Frame
 from visionpe.tasks import Classification
@@ -65,7 +65,10 @@ def test_a_shuffle_moves_whole_blocks_and_the_same_way_each_time() -> None:
     frame = Frame.stack([Frame.identity(H, W)] * 2)
     (view,) = (v for v in views((H, W), only=("shuffle",)) if v.level == 4)
     shuffled, _ = view.change(images, frame)
-    assert torch.equal(shuffled, view.change(images, frame)[0])
+    (again,) = (v for v in views((H, W), only=("shuffle",)) if v.level == 4)
+    one = [again.change(images[i : i + 1], frame.sample(i))[0] for i in range(2)]
+    assert torch.equal(shuffled, torch.cat(one))  # however the images are batched
+    assert not torch.equal(shuffled[:1], again.change(images[:1], frame.sample(0))[0])
     for before, after in zip(images, shuffled, strict=True):
         assert not torch.equal(before, after)
         blocks = [
@@ -168,3 +171,57 @@ def test_the_picture_has_a_column_for_each_family() -> None:
     assert axes.shape == (2, len(FAMILIES))
     assert len(axes[0, 0].lines) == 2  # with frames and without
     assert figure.legends
+
+
+def test_levels_that_come_to_one_size_are_told_once() -> None:
+    found = views((32, 32), multiple=16, only=("resolution", "aspect"))
+    levels = [(view.family, view.level) for view in found]
+    sizes = []
+    for view in found:
+        image, _ = view.change(torch.zeros(1, 1, 32, 32), Frame.identity(32, 32))
+        sizes.append((view.family, tuple(image.shape[2:])))
+    assert len(set(sizes)) == len(sizes)
+    assert ("resolution", 1.0) in levels
+    assert ("resolution", 1.5) in levels
+    assert len(levels) < 12
+    assert levels == sorted(levels, key=lambda level: (level[0] != "resolution", level[1]))
+
+
+class _Picky(nn.Module):
+    """Takes one size, and says so as an index beside the table does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(H, 3)
+        self.calls = 0
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        if x.shape[2] != H:
+            raise IndexError("index 31 is out of bounds")
+        return self.head(x.mean((1, 3)))
+
+
+def test_any_error_at_another_size_is_a_refusal_and_clean_features_are_made_once() -> None:
+    task = classifier()
+    task.network = _Picky()
+    batch = (torch.randn(4, 1, H, W), torch.arange(4) % 3, None)
+    points = stress(task, [batch], only=["resolution", "flip"])
+    refused = [point for point in points if point.reason]
+    assert {point.level for point in refused} == {0.5, 0.75, 1.25, 1.5, 2.0, 2.6}
+    assert {point.reason for point in refused} == {"index 31 is out of bounds"}
+    assert all(point.n == 4 for point in points if point.family == "flip")
+    assert task.network.calls == 1 + len(points)
+
+
+def test_of_a_stream_no_more_is_read_than_is_wanted() -> None:
+    read = []
+
+    def stream() -> Any:
+        for i in range(100):
+            read.append(i)
+            yield torch.zeros(2, 1, H, W), torch.zeros(2, dtype=torch.int64), None
+
+    kept = [len(batch[1]) for batch in thinned(stream(), 5, None)]
+    assert sum(kept) == 5
+    assert len(read) <= 4

@@ -30,6 +30,11 @@ class ConfigFiles:
         for value in _values(words, *_CONFIG):
             try:
                 self.contents[value] = load(Path(value).read_text(encoding="utf-8"))
+                if not isinstance(self.contents[value], dict):
+                    what = "empty" if self.contents[value] is None else "no mapping of keys"
+                    raise ConfigError(
+                        f"The configuration {value} must give values to keys, but is {what}."
+                    )
             except FileNotFoundError as error:
                 near = get_close_matches(Path(value).name, _beside(Path(value)), n=1)
                 hint = f" Did you mean `{Path(value).with_name(near[0])}`?" if near else ""

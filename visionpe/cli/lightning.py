@@ -1,5 +1,6 @@
 """LightningCLI, made to keep a run in one folder and to let no checkpoint overrule its user."""
 
+import math
 from functools import partial, update_wrapper
 from pathlib import Path
 from types import MethodType
@@ -9,6 +10,7 @@ import lightning as L
 import yaml
 from lightning.pytorch.cli import LightningCLI, instantiate_class
 from lightning.pytorch.plugins import DoublePrecision
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
@@ -16,7 +18,7 @@ from visionpe.cli import checkpoints, defaults
 from visionpe.cli.files import ConfigFiles
 from visionpe.cli.folder import Run, RunFolder, digest, lasting
 from visionpe.cli.kept import changes, compare, model_of, unfinished
-from visionpe.cli.making import Instantiator, make
+from visionpe.cli.making import Instantiator, make, require_loaders
 from visionpe.cli.naming import description, run_of, snake
 from visionpe.cli.parser import Parser
 from visionpe.cli.record import Record
@@ -123,6 +125,11 @@ class VisionPECLI(LightningCLI):
         groups = self.model.parameter_groups(init["init_args"].get("weight_decay", 0.0))
         optimizer = instantiate_class(groups, init)
         schedule = self._get(self.config_init, "lr_scheduler")
+        if not schedule and rank_zero_only.rank == 0:  # type: ignore[attr-defined] # set at import
+            print(
+                "`optimizer` is given as a section: the model's own `optimizer`, `schedule` and "
+                "`warmup` do nothing, and the rate is constant without a section `lr_scheduler`"
+            )
         lr_scheduler = instantiate_class(optimizer, schedule) if schedule else None
         made = partial(self.configure_optimizers, optimizer=optimizer, lr_scheduler=lr_scheduler)
         update_wrapper(made, self.configure_optimizers)  # Lightning asks who overrides the model's
@@ -211,6 +218,8 @@ class VisionPECLI(LightningCLI):
                 f"`optimizer` must be given for {type(self.model).__name__}, but is not. Give for "
                 "instance `--optimizer AdamW --optimizer.lr 1e-3`."
             )
+        if self.datamodule is None:
+            require_loaders(self.verb, self.model)
         arguments = self._prepare_subcommand_kwargs(self.verb)
         path = arguments.get("ckpt_path")
         if self.verb == "fit" and path is not None and Path(path).is_file():
@@ -233,6 +242,13 @@ class VisionPECLI(LightningCLI):
         """As Lightning's, but a schedule that torch counts in batches is stepped at each batch."""
         if not isinstance(lr_scheduler, OneCycleLR | CyclicLR):
             return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
+        steps = lightning_module.trainer.estimated_stepping_batches
+        if isinstance(lr_scheduler, OneCycleLR) and lr_scheduler.total_steps < steps < math.inf:
+            raise ConfigError(
+                f"`lr_scheduler.init_args.total_steps` must be at least the {steps:.0f} steps of "
+                f"the run, but is {lr_scheduler.total_steps}. Give "
+                f"`--lr_scheduler.init_args.total_steps {steps:.0f}`, or fewer steps."
+            )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"},

@@ -14,7 +14,8 @@ from visionpe.cli.words import run
 from visionpe.errors import ConfigError
 
 _PACKAGE = Path(visionpe.__file__).parent
-_NO_PARTS = {"ABC", "NamedTuple", "Exception", "nn.Module"}  # bases of what no run is made of
+# Bases of what no run is made of.
+_NO_PARTS = {"ABC", "NamedTuple", "Exception", "nn.Module", "Source", "Dataset"}
 _KINDS = ("encodings", "tasks", "data", "configs")
 _USAGE = f"""\
 usage: visionpe list [{"|".join(_KINDS)}]
@@ -105,7 +106,7 @@ def _encodings() -> Iterator[tuple[str, str]]:
     sources: dict[str, dict[str, str]] = {}
     for name in visionpe.__all__:
         home = visionpe._HOME.get(name, "")
-        if home.startswith("visionpe.encodings."):
+        if home.startswith("visionpe.encodings.") or name == "CoordConv":  # that is attached
             if home not in sources:
                 sources[home] = dict(_definitions(home))
             if name in sources[home]:
@@ -127,15 +128,16 @@ def _definitions(module: str, *, concrete: bool = False) -> Iterator[tuple[str, 
         if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
             continue
         bases = {ast.unparse(base) for base in getattr(node, "bases", [])}
+        bases = {base.partition("[")[0] for base in bases}
         if not concrete or (bases and not bases & _NO_PARTS):
             yield node.name, (ast.get_docstring(node) or "").partition("\n")[0]
 
 
 def _configs() -> Iterator[tuple[str, str]]:
-    """The YAML files of the working copy; the first clause of their comment says what they are."""
+    """The YAML files of the working copy, with the first sentence of their comment."""
     folder = Path("configs") if Path("configs").is_dir() else _PACKAGE.parent / "configs"
     for path in sorted(folder.rglob("*.yaml")):
         lines = takewhile(lambda line: line.startswith("#"), path.read_text("utf-8").splitlines())
         comment = " ".join(line.lstrip("# ") for line in lines)
-        clause = re.split(r"[.:](?: |$)", comment)[0]
-        yield str(path), f"{clause}." if clause else ""
+        sentence = re.split(r"\.(?: |$)", comment)[0]
+        yield str(path), f"{sentence}." if sentence else ""

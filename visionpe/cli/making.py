@@ -2,7 +2,13 @@
 
 from typing import Any
 
+import lightning as L
 from lightning.pytorch.cli import _InstantiatorFn
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from visionpe.errors import ConfigError
+
+_PARTS = {"fit": "train", "validate": "val"}  # whose loaders a verb needs, if not of its own name
 
 
 class Unmade(BaseException):
@@ -78,3 +84,21 @@ def key_of(class_type: type, config: Any, prefix: str = "") -> str:
             if found := key_of(class_type, {str(number): item}, path):
                 return found
     return ""
+
+
+def require_loaders(verb: str, model: L.LightningModule) -> None:
+    """Refuses a run without data, unless its model brings its own.
+
+    Args:
+        verb: what is to be done.
+        model: what is to do it.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    name = f"{_PARTS.get(verb, verb)}_dataloader"
+    if not is_overridden(name, model):
+        raise ConfigError(
+            f"`data` must be given to `{verb}`, but is not. Give `--data CLASS`, or `--config "
+            "RUN/config.yaml` of a run that has it."
+        )

@@ -105,11 +105,15 @@ def _class(key: str, message: str) -> str:
 def _value(key: str, message: str) -> str:
     """What is wrong with a value."""
     value = _given(message)
+    if inner := re.fullmatch(r"NestedArg\(key='(.+?)', val=(.*)\)", value):
+        value = inner[2].strip("'\"")
+        key = key if key.endswith(f".{inner[1]}") else f"{key}.{inner[1]}"
     if found := re.search(r"Expected a <class '(.+?)'>\. Got value: (.*)", message):
         return f"`{key}` must be {_type(found[1])}, but is {found[2]!r}."
     if literals := re.findall(r"Expected a typing\.Literal\[(.+?)\]", message):
         words = [word.strip(" '") for literal in literals for word in literal.split(",")]
-        return f"`{key}` must be one of {', '.join(dict.fromkeys(words))}, but is {value}."
+        words = list(dict.fromkeys(words))
+        return f"`{key}` must be one of {', '.join(words)}, but is {value}.{_near(value, words)}"
     kinds = re.findall(r"Expected a <class '(.+?)'>", message)
     kinds = list(dict.fromkeys(_type(kind) for kind in kinds if kind != "NoneType"))
     lines = [line for line in message.splitlines() if line.strip()]

@@ -120,7 +120,7 @@ def _of_run(path: Path, size: tuple[int, int] | None) -> Probed:
     from visionpe.cli import trained
     from visionpe.report import read_files
 
-    file = read_files(path).checkpoint if path.is_dir() else path
+    file = read_files(path, metrics=False).checkpoint if path.is_dir() else path
     try:
         task, checkpoint = trained.load(file)
     except trained.OtherTaskError as error:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from visionpe.cli.probed import Probed
     from visionpe.data.photographs import Normalised
+    from visionpe.probing.images import Images
     from visionpe.probing.plan import Progress
 
 _CROPS = 64
@@ -82,12 +83,12 @@ class _Given(NamedTuple):
     """Images, or None of all for generated ones.
 
     Attributes:
-        batches: of crops, normalised.
+        batches: of crops, normalised, or generated ones of another number than by default.
         groups: the photograph that each is of.
         meta: where they come from, and what they were normalised with.
     """
 
-    batches: "Normalised | None" = None
+    batches: "Normalised | Images | None" = None
     groups: "Tensor | None" = None
     meta: Mapping[str, Any] = MappingProxyType({})
 
@@ -98,9 +99,20 @@ def _images(words: argparse.Namespace, probed: "Probed") -> _Given:
     Raises:
         ConfigError: if the model takes neither one channel nor three.
     """
-    if words.images is None:
-        return _Given()
     from visionpe.attaching.refusals import image_channels
+
+    if words.images is None:
+        if words.crops is None:
+            return _Given()
+        from visionpe.probing.images import generated
+
+        made = generated(
+            *probed.size,
+            channels=probed.channels or image_channels(probed.model, probed.size),
+            n=words.crops,
+            batch_size=words.batch_size,
+        )
+        return _Given(made, meta={"images": made.origin})
     from visionpe.data.photographs import (
         GREY_MEAN,
         GREY_STD,
@@ -124,16 +136,17 @@ def _images(words: argparse.Namespace, probed: "Probed") -> _Given:
             f"{channels}. Leave it out."
         )
     files = find_photographs(words.images)
-    crops = random_crops(files, words.crops, *probed.size)
+    many = words.crops or _CROPS
+    crops = random_crops(files, many, *probed.size)
     mean = probed.mean or (GREY_MEAN if channels == 1 else IMAGENET_MEAN)
     std = probed.std or (GREY_STD if channels == 1 else IMAGENET_STD)
     images = grey(crops) if channels == 1 else crops
-    used = min(len(files), words.crops)
+    used = min(len(files), many)
     return _Given(
         Normalised(images, words.batch_size, mean, std),
-        photograph_of(words.crops, files),
+        photograph_of(many, files),
         {
-            "images": f"{words.crops} random crops of {used} photographs in {words.images}",
+            "images": f"{many} random crops of {used} photographs in {words.images}",
             "mean": list(mean),
             "std": list(std),
         },
@@ -185,7 +198,7 @@ def _parser() -> Parser:
         "images are generated",
     )
     parser.add_argument(
-        "--crops", type=count, default=_CROPS, help=f"how many; {_CROPS} by default"
+        "--crops", type=count, help=f"how many images of either kind; {_CROPS} by default"
     )
     parser.add_argument(
         "--layers", nargs="+", metavar="NAME", help="modules or patterns of their names (quoted)"

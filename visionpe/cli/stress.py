@@ -1,6 +1,7 @@
 """`visionpe stress`: what a trained classifier loses when its test images change."""
 
 import argparse
+import contextlib
 import csv
 import json
 import time
@@ -81,7 +82,6 @@ def load(target: str | Path, changes: dict[str, Any] | None = None) -> Trained:
 
 
 def _stress(words: argparse.Namespace, command: list[str]) -> int:
-    from visionpe.tasks.stress import stress
     from visionpe.tasks.stress_views import FAMILIES
 
     unknown = [name for name in words.only or () if name not in FAMILIES]
@@ -89,8 +89,21 @@ def _stress(words: argparse.Namespace, command: list[str]) -> int:
         raise ConfigError(f"`--only` must be of {', '.join(FAMILIES)}, but has {unknown[0]!r}.")
     if words.images < 1:
         raise ConfigError(f"`--images` must be at least 1, but is {words.images}.")
+    _require_device(words.device)
     trained = load(words.target, _pairs(words.data))
     out = _folder(words.out, trained.file)
+    try:
+        return _measured(words, command, trained, out)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            out.rmdir()  # unless something is in it
+        raise
+
+
+def _measured(words: argparse.Namespace, command: list[str], trained: "Trained", out: Path) -> int:
+    from visionpe.tasks.stress import stress
+    from visionpe.tasks.stress_views import FAMILIES
+
     trained.data.prepare_data()
     trained.data.setup("test")
     loader = trained.data.test_dataloader()
@@ -118,6 +131,19 @@ def _stress(words: argparse.Namespace, command: list[str]) -> int:
     _write(out, points, about, f"{trained.file}, step {trained.step}, {n} test images")
     print(out)
     return 0
+
+
+def _require_device(name: str) -> None:
+    """Refuses a device that there is not."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0].partition(". ")[0]
+        raise ConfigError(
+            f"`--device` must be one of this machine's, such as cpu, but is {name!r}: {first}."
+        ) from error
 
 
 def table(points: "list[Point]") -> str:

@@ -3,6 +3,8 @@
 import argparse
 import contextlib
 import io
+import signal
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +17,8 @@ from visionpe.sweeps.folder import SweepFolder
 from visionpe.sweeps.grid import Cell, read
 from visionpe.sweeps.standing import settle
 
+_INTERRUPTED = "interrupted; the same command goes on, finished cells are kept"
+
 
 def main(argv: list[str]) -> int:
     """Runs the verb.
@@ -23,10 +27,10 @@ def main(argv: list[str]) -> int:
         argv: the words after it.
 
     Returns:
-        The exit code: 0, 1 if a cell failed, 2 for a sweep that cannot be understood.
+        The exit code: 0, 1 if a cell failed, 2 for a sweep that cannot be understood, 130 after
+        Ctrl-C.
     """
-    said = "interrupted; the same command goes on, finished cells are kept"
-    return run(lambda: _sweep(_parser().parse_args(argv)), interrupted=said)
+    return run(lambda: _sweep(_parser().parse_args(argv)), interrupted=_INTERRUPTED)
 
 
 def _sweep(words: argparse.Namespace) -> int:
@@ -35,11 +39,11 @@ def _sweep(words: argparse.Namespace) -> int:
     cells = list(sweep.cells(path.parent))
     _require_distinct(cells)
     chosen = _chosen(cells, words.only or [])
+    _require_valid(chosen, sweep.tests)
     if words.dry_run:
         for cell in chosen:
             print(f"{cell.id}  {cell.name}")
         return 0
-    _require_valid(chosen, sweep.tests)
     folder = SweepFolder(Path(words.dir) / sweep.name)
     folder.begin(path.read_text(encoding="utf-8"), cells)
     for cell in cells:  # the results say nothing of tests that are no longer those of the sweep
@@ -56,7 +60,10 @@ def _sweep(words: argparse.Namespace) -> int:
             f"{len(failed)} failed; the same command runs them again. "
             f"`visionpe report {words.dir}/{sweep.name}` shows the others."
         )
-    return 1 if failed or len(outcomes) < len(chosen) else 0
+    elif len(outcomes) < len(chosen):  # the engine answers Ctrl-C by itself
+        print(_INTERRUPTED, file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 1 if failed else 0
 
 
 def _require_distinct(cells: list[Cell]) -> None:

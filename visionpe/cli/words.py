@@ -112,6 +112,8 @@ def run(work: Callable[[], int], *, interrupted: str | None = None) -> int:
     except VisionPEError as error:
         say(error)
         return 2
+    except BrokenPipeError:
+        raise
     except Exception as error:
         fail(error)
         return 1

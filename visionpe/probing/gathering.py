@@ -90,6 +90,8 @@ def _maps(found: Mapping[str, Measured]) -> MapsOf:
 
 
 def _small(full: Float[Tensor, "h w"]) -> Float[Tensor, "i j"]:
-    """At most 28 rows and columns, for pictures."""
+    """At most 28 rows and columns, in the proportions of the map, for pictures."""
     h, w = full.shape
-    return F.adaptive_avg_pool2d(full[None].float(), (min(h, _SIDE), min(w, _SIDE)))[0]
+    share = min(1.0, _SIDE / max(h, w))  # of both, or a map would change its proportions
+    size = (max(1, round(h * share)), max(1, round(w * share)))
+    return F.adaptive_avg_pool2d(full[None].float(), size)[0]

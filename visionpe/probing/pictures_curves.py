@@ -180,6 +180,7 @@ def _limits(ax: "Axes", result: ProbeResult, score: str) -> None:
 
 def _all(result: ProbeResult, score: str) -> list[float]:
     values = [_value(mean, score) for mean in result.means]
+    values += [end for mean in result.means for end in getattr(mean, f"{score}_interval")]
     return [value for value in values if np.isfinite(value)]
 
 

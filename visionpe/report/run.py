@@ -71,11 +71,12 @@ class Run:
     seconds: float
 
 
-def read_files(path: str | Path) -> Files:
+def read_files(path: str | Path, *, metrics: bool = True) -> Files:
     """Reads the folder of a run, checkpoints aside.
 
     Args:
         path: the folder or a link to it.
+        metrics: read what was measured, too; a run that ended before it measured has nothing.
 
     Raises:
         RunFolderError: if it is missing, is no run's folder, or has a damaged file.
@@ -107,7 +108,7 @@ def read_files(path: str | Path) -> Files:
         text,
         environment,
         (path / "done.json").exists(),
-        _metrics(path / "metrics.csv"),
+        _metrics(path / "metrics.csv") if metrics else [],
     )
 
 

@@ -25,7 +25,7 @@ from visionpe.tasks.decay import parameter_groups
 from visionpe.tasks.networks import make_network, subject_of
 from visionpe.tasks.nonfinite import loss_error, require_finite_weights
 from visionpe.tasks.schedules import warmup_constant, warmup_cosine
-from visionpe.tasks.scores import make_scores
+from visionpe.tasks.scores import Mean, make_scores
 
 Batch = tuple[Tensor, Tensor, Frame | None]  # images b c h w; classes b, or shares b k; frames
 
@@ -124,7 +124,7 @@ class Classification(L.LightningModule):
         self.ema = None
         self.ema_validate = ema_validate
         if ema is not None:
-            average = get_ema_multi_avg_fn(ema)
+            average = partial(_move, decay=ema)
             self.ema = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
             self.ema.requires_grad_(False)
         if compile:
@@ -132,6 +132,7 @@ class Classification(L.LightningModule):
         self.scores = nn.ModuleDict(
             {part: make_scores(self.subject.num_classes) for part in ("val", "test")}
         )
+        self.losses = nn.ModuleDict({part: Mean() for part in ("val", "test")})
 
     @override
     def forward(
@@ -147,6 +148,21 @@ class Classification(L.LightningModule):
             average: nn.Module = self.ema.module
             return average
         return self.network
+
+    @override
+    def setup(self, stage: str) -> None:
+        """Refuses a precision that would round what must not be rounded.
+
+        Raises:
+            ConfigError: if it is half precision throughout, and there are frames or an average.
+        """
+        precision = str(self.trainer.precision)
+        for wanted, what in ((self.takes_frames, "frames"), (self.ema is not None, "`ema`")):
+            if wanted and precision in ("16-true", "bf16-true"):
+                raise ConfigError(
+                    f"`trainer.precision` must not be {precision} with {what}, which it would "
+                    f"round away. Take {precision.replace('true', 'mixed')}."
+                )
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -170,19 +186,26 @@ class Classification(L.LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, "b k"]:
         """Probabilities of the classes."""
         logits: Tensor = self(batch[0], batch[2])
-        return logits.softmax(-1)
+        return logits.float().softmax(-1)
 
     @override
     def configure_optimizers(self) -> Any:
         from timm.optim import create_optimizer_v2
 
-        options = {"lr": 1e-3, "weight_decay": 0.05, **self.optimizer}
+        options = {"opt": "adamw", "lr": 1e-3, "weight_decay": 0.05, **self.optimizer}
         decay = options.pop("weight_decay")
         try:
             groups = self.parameter_groups(decay, options.pop("layer_decay", None))
+            for group in groups:  # what timm's schedules would read, torch's do not
+                group["lr"] = options["lr"] * group.pop("lr_scale", 1.0)
             optimizer = create_optimizer_v2(groups, **options)
-        except (TypeError, ValueError, AssertionError) as error:
-            raise ValueError(f"`optimizer` cannot be made: {error}") from error
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+            given = ", ".join(f"{key}: {value!r}" for key, value in self.optimizer.items())
+            raise ConfigError(
+                f"`optimizer` must be arguments of `timm.optim.create_optimizer_v2`, but with "
+                f"{{{given}}} none can be made: {error}. `timm.optim.list_optimizers()` has the "
+                "names for `opt`."
+            ) from error
         if self.schedule == "constant" and not self.warmup:
             return optimizer
         steps = _steps_of(self.trainer)
@@ -215,8 +238,9 @@ class Classification(L.LightningModule):
     def _logits(self, network: nn.Module, images: Tensor, frame: Frame | None) -> Tensor:
         images = images.contiguous(memory_format=self.layout)
         shared = not self.takes_frames or frame is None or frame.whole()  # places of the samples
-        out: Tensor = network(images) if shared else network(images, frame=frame)
-        return out
+        out: Any = network(images) if shared else network(images, frame=frame)
+        logits: Tensor = getattr(out, "logits", out)  # torchvision's with auxiliary heads
+        return logits
 
     def _score(self, part: str, batch: Batch) -> None:
         images, target, frame = batch
@@ -224,7 +248,9 @@ class Classification(L.LightningModule):
         scores: Any = self.scores[part]  # a MetricCollection
         scores.update(logits.float().softmax(-1), target)
         loss = F.cross_entropy(logits.float(), target)
-        self.log(f"{part}/loss", loss, on_epoch=True, batch_size=len(images), sync_dist=True)
+        mean: Any = self.losses[part]
+        mean.update(loss, len(images))
+        self.log(f"{part}/loss", mean, on_epoch=True)
         self.log_dict({f"{part}/{name}": metric for name, metric in scores.items()}, on_epoch=True)
 
     def _failure(self, loss: Tensor, images: Tensor, batch: int) -> Exception:
@@ -239,6 +265,17 @@ class Classification(L.LightningModule):
             images_finite=bool(images.isfinite().all()),
             checkpoint=last if last.is_file() else None,
         )
+
+
+def _move(
+    averages: list[Tensor], current: list[Tensor], updates: Tensor | int, *, decay: float
+) -> None:
+    """Moves averages towards numbers of one type; whole numbers, such as indices, are copied."""
+    if averages[0].is_floating_point():
+        get_ema_multi_avg_fn(decay)(averages, current, updates)
+        return
+    for average, now in zip(averages, current, strict=True):
+        average.copy_(now)
 
 
 def _steps_of(trainer: L.Trainer) -> int:

@@ -9,8 +9,10 @@ from visionpe.attaching.attached import CHILD
 from visionpe.encodings.attention import AttentionEncoding
 from visionpe.encodings.base import MapEncoding
 
-# Words of a parameter's name that say position, or a token without one, in timm and torchvision.
-_WORDS = {"pos", "position", "positional", "rel", "relative", "cpb", "rope", "tokens", "token"}
+# Words of a parameter's name that say position, in timm and torchvision; and of its last part, that
+# say a learned token. (Modules named so mix tokens: their kernels are kernels.)
+_WORDS = {"pos", "position", "positional", "rel", "relative", "cpb", "rope"}
+_TOKENS = {"token", "tokens", "latent"}
 
 
 def parameter_groups(
@@ -62,8 +64,11 @@ def _spared(network: nn.Module) -> set[str]:
         if isinstance(module, MapEncoding | AttentionEncoding)
     ]
     parts.append(f"{CHILD}.")
-    for name, _ in network.named_parameters():
-        words = set(re.split(r"[._]", name))
-        if words & _WORDS or name.startswith(tuple(parts)):
+    for name, parameter in network.named_parameters():
+        words, last = set(re.split(r"[._]", name)), name.rpartition(".")[2]
+        token = last != "weight" and set(last.split("_")) & _TOKENS
+        # Scales and temperatures may be written with sides of one.
+        vector = last != "weight" and sum(side > 1 for side in parameter.shape) <= 1
+        if words & _WORDS or token or vector or name.startswith(tuple(parts)):
             named.add(name)
     return named

@@ -81,7 +81,9 @@ def subject_of(
         told["image_size"] = tuple(told["image_size"])
     for name, value in given.items():
         if value is None and told.get(name) is None:
-            raise ValueError(f"`{name}` must be given, since the data does not say it.")
+            raise ValueError(
+                f"`{name}` must be given, since no data says it: give `--data`, or the number."
+            )
         if value is not None and told.get(name) not in (None, value):
             raise ValueError(
                 f"`{name}` must be the data's, {told[name]}, but is {value}. Leave it out."

@@ -31,11 +31,12 @@ def loss_error(
         step: optimiser steps done before.
         epoch: counted from 0.
         batch: its number in the epoch, from 0.
-        samples: rows of the data set that made the batch, if known.
+        samples: rows of the training part, without what is held out of it, that made the
+            batch, if known.
         images_finite: whether the batch itself is.
         checkpoint: the last one, written before; None: there is none.
     """
-    rows = "" if samples is None else f", samples {_listed(samples)}"
+    rows = "" if samples is None else f", samples {_listed(samples)} of the training part"
     cause = (
         "Lower the learning rate, lengthen its warm-up, or clip gradients "
         "(`--trainer.gradient_clip_val 1`)."

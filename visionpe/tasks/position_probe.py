@@ -25,6 +25,7 @@ from visionpe.probing.scores import mae, r2, spearman
 from visionpe.probing.targets import TARGETS, published, target
 from visionpe.probing.training import Recipe, loss, optimisers
 from visionpe.tasks.backbones import Subject, make_backbone
+from visionpe.tasks.scores import Mean
 from visionpe.tasks.weights import load_weights
 from visionpe.tracing.run import trace
 
@@ -89,6 +90,7 @@ class PositionProbe(L.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        self.means = nn.ModuleDict({name: Mean() for name in ("spc", "mae", "r2")})
         self.recipe = Recipe(lr=lr, decay_at=decay_at, momentum=momentum, weight_decay=weight_decay)
         plain = backbone is None
         self.normalise = Normalise(
@@ -149,8 +151,9 @@ class PositionProbe(L.LightningModule):
         predicted = self(batch[0]).flatten(1)
         wanted = self.truth.flatten().expand_as(predicted)
         for name, score in (("spc", spearman), ("mae", mae), ("r2", r2)):
-            mean = score(predicted, wanted).float().mean()
-            self.log(f"test/{name}", mean, prog_bar=name == "spc", batch_size=len(predicted))
+            mean: Any = self.means[name]
+            mean.update(score(predicted, wanted).float().mean(), len(predicted))
+            self.log(f"test/{name}", mean, prog_bar=name == "spc", on_epoch=True)
 
     @override
     def test_step(self, batch: Batch, batch_idx: int) -> None:

@@ -17,7 +17,6 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from visionpe.attaching.attached import attached_to
-from visionpe.attaching.errors import AttachError
 from visionpe.attaching.verbs import disabled
 from visionpe.frame import Frame
 from visionpe.tasks.classification import Classification
@@ -129,7 +128,8 @@ def _score(
     if frame is None:
         frame = Frame.stack([Frame.identity(h, w)] * len(pictures))
     frame = frame.to(device)
-    clean = {frames: reading(task, pictures, frame if frames else None)[1] for _, frames in counts}
+    modes = {frames for _, frames in counts}
+    clean = {frames: reading(task, pictures, frame if frames else None)[1] for frames in modes}
     for (i, frames), count in counts.items():
         if count.reason:
             continue
@@ -137,8 +137,8 @@ def _score(
         changed, where = view.change(pictures, frame)
         try:
             logits, features = reading(task, changed, where if frames else None)
-        except (RuntimeError, ValueError, AssertionError, AttachError) as error:
-            if changed.shape == pictures.shape:
+        except Exception as error:  # whatever a backbone does at a size that it is not made for
+            if changed.shape == pictures.shape or isinstance(error, torch.OutOfMemoryError):
                 raise  # no matter of size
             count.reason = " ".join(str(error).split()) or type(error).__name__
             continue
@@ -177,7 +177,7 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 
 
 def thinned(batches: Iterable[Batch], keep: int | None, total: int | None) -> Iterator[Batch]:
-    """`keep` samples of the batches, evenly spaced over all `total`, or the first ones.
+    """`keep` samples of the batches, evenly spaced over all `total`; of a stream the first ones.
 
     >>> rows = [(torch.zeros(n, 1, 2, 2), torch.arange(n), None) for n in (4, 2)]
     >>> [batch[1].tolist() for batch in thinned(rows, 3, 6)]
@@ -185,6 +185,8 @@ def thinned(batches: Iterable[Batch], keep: int | None, total: int | None) -> It
     """
     seen = 0
     for pictures, target, frame in batches:
+        if keep is not None and total is None and seen >= keep:
+            return
         index = torch.arange(seen, seen + len(target))
         seen += len(target)
         if keep is None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _AXES = {
     "resolution": "resolution, times the training's",
-    "aspect": "width / height",
+    "aspect": "width / height, of the image's",
     "shift": "shift, share of a side",
     "crop": "window: centre (0) to corner (1)",
     "flip": "mirrored",
@@ -51,7 +51,8 @@ def stress_curves(
         axes[0, 0].set_ylabel("accuracy")
         axes[0, 0].set_ylim(0, 1.02)
         axes[1, 0].set_ylabel("feature drift (1 - cosine)")
-        axes[1, 0].set_ylim(bottom=-0.02)
+        top = 1.05 * max([0.05, *(p.drift for p in points if p.n)])
+        axes[1, 0].set_ylim(-0.03 * top, top)
         if both:
             figure.legend(
                 *axes[0, -1].get_legend_handles_labels(),

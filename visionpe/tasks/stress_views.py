@@ -34,10 +34,10 @@ class View(NamedTuple):
 
     Attributes:
         family: what kind.
-        level: how much: "resolution", the factor of both sides; "aspect", width over height at
-            the same area; "shift", the share of each side by which the image moves down and right;
-            "crop", how far a window of 3/4 of each side is from the centre (0) to the lower right
-            corner (1); "flip", the place in `FLIPS`; "shuffle", blocks a side.
+        level: how much: "resolution", the factor of both sides; "aspect", the factor of width over
+            height, at the same area; "shift", the share of each side by which the image moves down
+            and right; "crop", how far a window of 3/4 of each side is from the centre (0) to the
+            lower right corner (1); "flip", the place in `FLIPS`; "shuffle", blocks a side.
         change: makes images `b c h w` with the frames `b` into others.
         framed: whether the frame still says where things are.
     """
@@ -64,12 +64,9 @@ def views(
     """
     h, w = size
     found: list[View] = []
-    for factor in _RESOLUTIONS:
-        found.append(View("resolution", factor, _to(h * factor, w * factor, multiple)))
-    for ratio in _ASPECTS:
-        side = math.sqrt(h * w)
-        shape = (side / math.sqrt(ratio * w / h), side * math.sqrt(ratio * w / h))
-        found.append(View("aspect", ratio, _to(*shape, multiple)))
+    shapes = [("resolution", level, (h * level, w * level)) for level in _RESOLUTIONS]
+    shapes += [("aspect", r, (h / math.sqrt(r), w * math.sqrt(r))) for r in _ASPECTS]
+    found += _resizes(shapes, multiple)
     for share in _SHIFTS:
         found.append(View("shift", share, _shift(round(share * h), round(share * w))))
     found += [View("crop", offset, _crop(offset)) for offset in _OFFSETS]
@@ -82,9 +79,22 @@ def views(
     return [view for view in found if view.family in only]
 
 
-def _to(h: float, w: float, multiple: int) -> Change:
-    rows, columns = (max(1, round(length / multiple)) * multiple for length in (h, w))
+def _resizes(shapes: list[tuple[str, float, tuple[float, float]]], multiple: int) -> list[View]:
+    """Views of other sizes, in whole patches; those that come to the size of another are left out.
 
+    Of those that are alike, the one stays that is nearest to its size.
+    """
+    nearest: dict[tuple[str, tuple[int, int]], tuple[float, float]] = {}
+    for family, level, (h, w) in shapes:
+        rows, columns = (max(1, round(side / multiple)) * multiple for side in (h, w))
+        off = abs(math.log(rows / h)) + abs(math.log(columns / w))
+        best = nearest.get((family, (rows, columns)), (math.inf, level))
+        nearest[family, (rows, columns)] = min(best, (off, level))
+    found = [View(family, level, _to(*size)) for (family, size), (_, level) in nearest.items()]
+    return sorted(found, key=lambda view: (view.family != "resolution", view.level))
+
+
+def _to(rows: int, columns: int) -> Change:
     def change(images: Tensor, frame: Frame) -> tuple[Tensor, Frame]:
         return resized(images, rows, columns), frame.resize(rows, columns)
 
@@ -130,13 +140,13 @@ def _flip(kind: int) -> Change:
 
 
 def _shuffle(n: int, seed: int) -> Change:
-    """Blocks of a grid of `n x n` in a new order for each image, the same in each call."""
+    """Blocks of a grid of `n x n`, in a new order for each image of all calls."""
+    generator = torch.Generator().manual_seed(seed + n)  # goes on from batch to batch
 
     def change(images: Tensor, frame: Frame) -> tuple[Tensor, Frame]:
         if n == 1:
             return images, frame
         b, c, h, w = images.shape
-        generator = torch.Generator().manual_seed(seed + n)
         order = torch.rand(b, n * n, generator=generator).argsort(1).to(images.device)
         blocks = images.view(b, c, n, h // n, n, w // n).permute(0, 2, 4, 1, 3, 5)
         blocks = blocks.flatten(1, 2)[torch.arange(b, device=images.device)[:, None], order]

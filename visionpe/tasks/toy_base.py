@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from visionpe.models.toy import he_normal_
+from visionpe.tasks.scores import Mean
 
 Batch = tuple[Float[Tensor, "b 2"], UInt8[Tensor, "b 1 h w"]]
 _PARTS = ("train", "test")
@@ -34,6 +35,7 @@ class ToyTask(L.LightningModule, ABC):
             raise ValueError(f"`l2` must be at least 0, but is {l2}.")
         self.network = he_normal_(network)
         self.l2 = l2
+        self.means = nn.ModuleDict()
         self.train_cpu_seconds = 0.0
         self._started = 0.0
 
@@ -59,8 +61,15 @@ class ToyTask(L.LightningModule, ABC):
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Logs the metrics of a part of the split."""
         part = _PARTS[dataloader_idx]
-        values = {f"{part}/{name}": value for name, value in self.measures(*batch).items()}
-        self.log_dict(values, add_dataloader_idx=False, batch_size=len(batch[0]))
+        found = self.measures(*batch)
+        for each in _PARTS:  # all at once: Lightning looks for metrics when the first is logged
+            for name in found:
+                if f"{each}/{name}" not in self.means:
+                    self.means[f"{each}/{name}"] = Mean().to(self.device)
+        for name, value in found.items():
+            mean: Any = self.means[f"{part}/{name}"]
+            mean.update(value, len(batch[0]))
+            self.log(f"{part}/{name}", mean, on_epoch=True, add_dataloader_idx=False)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """As in validation."""

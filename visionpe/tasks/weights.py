@@ -35,7 +35,7 @@ def load_weights(model: nn.Module, path: str | Path, *, num_classes: int) -> lis
         CheckpointError: if the file is missing, damaged, holds other objects, or does not fit.
     """
     path = Path(path)
-    state = _filtered(model, _unwrapped(path, read_state(path)))
+    state = _filtered(model, _unwrapped(path, read_state(path), set(model.state_dict())))
     return fill(model, state, str(path), num_classes=num_classes)
 
 
@@ -94,13 +94,15 @@ def read_state(path: Path) -> dict[str, Any]:
     return content
 
 
-def _unwrapped(path: Path, content: dict[str, Any]) -> State:
+def _unwrapped(path: Path, content: dict[str, Any], own: set[str]) -> State:
+    """The tensors of a file by the model's own names, as far as wrappers and prefixes hid them."""
     for name in _WRAPPERS:
         if isinstance(content.get(name), dict):
             content = content[name]
             break
-    for prefix in _PREFIXES:
-        if any(str(key).startswith(prefix) for key in content):
+    for prefix in _PREFIXES * 2:  # compiled and distributed, in either order
+        # A backbone may have a part of that name itself.
+        if not own & set(content) and any(str(key).startswith(prefix) for key in content):
             # Of a checkpoint of a task: its backbone alone, without averages and metrics.
             content = {
                 key.removeprefix(prefix): value
