@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from visionpe.inspecting.run import Inventory
 
 
+_AXES = {
+    "cosine to the middle": ("row, cells", "column, cells"),
+    "bias": ("offset along y, from the first", "offset along x, from the first"),
+}
+
+
 def picture(inventory: "Inventory") -> "Figure":
     """Kinds along the model; beside them the first absolute and the first relative table.
 
@@ -23,6 +29,7 @@ def picture(inventory: "Inventory") -> "Figure":
         ValueError: if nothing was found.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     if not inventory.sources:
         raise ValueError(f"`inventory` must have a source, but {inventory.model} has none.")
@@ -31,9 +38,18 @@ def picture(inventory: "Inventory") -> "Figure":
     axes = figure.subplots(1, 1 + len(panels), squeeze=False, width_ratios=[2, *[1] * len(panels)])
     _along(axes[0, 0], inventory)
     for ax, (title, values, bound) in zip(axes[0, 1:], panels, strict=True):
+        path, _, what = title.partition(": ")
         shown = ax.imshow(values.numpy(), cmap="RdBu_r", vmin=-bound, vmax=bound)
-        figure.colorbar(shown, ax=ax, shrink=0.7)
-        ax.set_title(title, fontsize="small")
+        bar = figure.colorbar(shown, ax=ax, shrink=0.7, label=what)
+        bar.outline.set_visible(False)
+        ax.set(xlabel=_AXES[what][1], ylabel=_AXES[what][0])
+        ax.set_title(path, fontsize="small")
+    for ax in axes[0]:
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.tick_params(labelsize="small", length=2)
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes[0, 1:]:
+        ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     return figure
 
 
@@ -77,7 +93,11 @@ def _cells(source: Source) -> Tensor | None:
 def _relative(inventory: "Inventory") -> tuple[str, Tensor, float] | None:
     for source in inventory.of("relative"):
         values = source.values
-        if values is None or values.is_meta or values.dim() != 2 or source.heads is None:
+        if values is None or values.is_meta or source.heads is None:
+            continue
+        if values.dim() == 3 and values.shape[0] == source.heads:
+            values = values.flatten(1)
+        if values.dim() != 2:
             continue
         heads_last = values.shape[1] == source.heads
         mean = values.float().cpu().mean(1 if heads_last else 0)

@@ -81,7 +81,8 @@ class Companion(NamedTuple):
         field: `h w`, in pixels of the image: share of the centre unit's gradient, sums to 1.
         field_size: side of the square with as much spread as the field, in pixels.
         border: `h w`, cell by cell: relative error of shift equivariance.
-        interior_error, border_error: its means, away from and at the edge (NaN: no such cell).
+        interior_error, border_error: its root mean squares, away from and at the edge (NaN: no such
+            cell).
     """
 
     field: Float[Tensor, "h w"]
