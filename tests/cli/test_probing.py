@@ -359,3 +359,10 @@ def test_what_macos_keeps_beside_a_photograph_is_none(photographs: Path) -> None
 def test_a_folder_named_as_a_model_does_not_hide_it(folder: Path) -> None:
     (folder / "test_resnet").mkdir()
     assert find_model("test_resnet").size == (160, 160)
+
+
+def test_the_number_of_generated_images_can_be_chosen(visionpe: Visionpe, factory: str) -> None:
+    words = ("--crops", "20", "--layers", "1", "--out", "out")
+    code, printed = visionpe("probe", factory, *SMALL, *words)
+    assert code == 0, printed
+    assert "generated: 20 dead-leaves images" in Path("out/index.html").read_text()

@@ -45,3 +45,17 @@ def test_a_checkpoint_of_another_task_is_refused(folder: Path) -> None:
         "The checkpoint a.ckpt must be of visionpe.tasks.Classification, but is of "
         "their.Classification."
     )
+
+
+def test_a_run_without_metrics_is_inspected_and_a_section_optimizer_says_what_it_replaces(
+    folder: Path, visionpe: Visionpe
+) -> None:
+    trees.fashion_mnist(folder / "data")
+    (folder / "small.yaml").write_text(CONFIG)
+    words = ("--optimizer", "SGD", "--optimizer.lr", "0.1")
+    code, text = visionpe("fit", "--config", "small.yaml", *words)
+    assert code == 0, text
+    assert "`schedule` and `warmup` do nothing" in text
+    (folder / "runs" / "small" / "latest" / "metrics.csv").unlink()
+    code, text = visionpe("inspect", "runs/small/latest")
+    assert code == 0, text

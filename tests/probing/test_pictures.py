@@ -2,11 +2,13 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from probing.made_up import made_up
 
 from visionpe.plots import png
+from visionpe.probing.gathering import _small
 from visionpe.probing.page_words import describe
 from visionpe.probing.pictures import plot
 from visionpe.probing.pictures_curves import curves
@@ -112,3 +114,10 @@ def test_the_overview_has_both(layers: tuple[str, ...]) -> None:
     figure = plot(result)
     assert len(figure.subfigs) == 2
     assert png(figure, dpi=40)[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("size", [(32, 48), (7, 90), (100, 3), (28, 28), (5, 9)])
+def test_maps_for_pictures_keep_their_proportions(size: tuple[int, int]) -> None:
+    h, w = _small(torch.rand(size)).shape
+    assert max(h, w) == min(28, max(size))
+    assert abs(h * size[1] - w * size[0]) <= max(size)  # to a cell

@@ -324,3 +324,24 @@ def test_intervals_are_those_of_student() -> None:
     found = interval(values)
     low, high = stats.t.interval(0.95, 3, loc=found.mean, scale=stats.sem(values))
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-12)
+
+
+def test_a_sweep_that_the_engine_ended_early_says_that_it_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("visionpe.sweeps.engine.run", lambda *args, **options: [])
+    assert main(["sweep", str(_file(tmp_path, seed=[0]))]) == 130
+    assert capsys.readouterr().err == (
+        "interrupted; the same command goes on, finished cells are kept\n"
+    )
+
+
+def test_a_dry_run_checks_the_cells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", str(_file(tmp_path, rate={"optimizer.lrr": [1]})), "--dry-run"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "lrr" in said.err

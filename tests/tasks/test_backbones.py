@@ -274,3 +274,20 @@ def test_kernels_of_token_mixers_decay_and_scales_with_sides_of_one_do_not() -> 
     assert any(key.endswith("gamma") or "layer_scale" in key for key in scaled)
     assert not any(key.endswith("conv.weight") for key in scaled)
     assert {"cls_token", "pos_embed"} <= spared("test_vit")
+
+
+class _Inner(nn.Module):
+    """Has a part named as what wrappers of others are (VOLO's has)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Linear(2, 3)
+        self.head = nn.Linear(3, 5)
+
+
+@pytest.mark.parametrize("prefix", ["", "network.", "_orig_mod.", "_orig_mod.module.", "module."])
+def test_a_part_named_like_a_wrapper_is_no_wrapper(prefix: str, tmp_path: Path) -> None:
+    source, target, path = _Inner(), _Inner(), tmp_path / "w.pth"
+    torch.save({f"{prefix}{key}": value for key, value in source.state_dict().items()}, path)
+    assert load_weights(target, path, num_classes=5) == []
+    assert torch.equal(source.network.weight, target.network.weight)

@@ -147,13 +147,13 @@ class SampleSource(Source):
     def batch(self, order: Order) -> Batch:
         """Sample by sample, each under its own seed."""
         samples = []
-        with kept(), one_thread():
-            for row in order.rows.tolist():
-                reseed(self.seed, order.epoch, row)
-                samples.append(self.prepare(self.dataset[row], f"sample {row} of {self.name}"))
-        return self.join(samples, (self.seed, order.epoch, order.number))
+        with one_thread():
+            with kept():
+                for row in order.rows.tolist():
+                    reseed(self.seed, order.epoch, row)
+                    samples.append(self.prepare(self.dataset[row], f"sample {row} of {self.name}"))
+            return self.join(samples, (self.seed, order.epoch, order.number))
 
-    @one_thread()
     def prepare(self, item: Any, name: str) -> Sample:
         """An item of the data set as image, target and frame, augmented.
 
@@ -175,7 +175,6 @@ class SampleSource(Source):
         image = self._augmented(image, name)
         return image, target, whole.then(frame) if len(item) == 3 else frame
 
-    @one_thread()
     def join(self, samples: list[Sample], seeds: tuple[int, ...]) -> Batch:
         """Samples as a batch, normalised and mixed."""
         images, targets, frames = zip(*samples, strict=True)

@@ -17,7 +17,7 @@ from torch.utils.data._utils import worker as torch_worker
 from visionpe.data.draws import kept, reseed
 from visionpe.data.image_loader import received, workers
 from visionpe.data.loader import ResumableLoader, processes
-from visionpe.data.sources import Batch, SampleSource
+from visionpe.data.sources import Batch, SampleSource, one_thread
 from visionpe.errors import DataError, VisionPEError
 
 Sharing = Literal["loader", "dataset"]
@@ -165,16 +165,20 @@ class _Reader(IterableDataset[Any]):
             count += 1
             if batch < self.start or (batch - self.start) % number != worker:
                 continue
-            with kept():
+            with kept(), one_thread():
                 reseed(*seeds, place, 1)
                 if isinstance(dataset, Decodes):
                     item = dataset.decode(item)
                 samples.append(self.source.prepare(item, f"sample {place} of {self.source.name}"))
             if row == self.batch_size - 1:
-                yield self.source.join(samples, (*seeds, batch * world + process))
+                yield self._joined(samples, (*seeds, batch * world + process))
                 samples = []
         if samples and not self.drop_last:
-            yield self.source.join(samples, (*seeds, batch * world + process))
+            yield self._joined(samples, (*seeds, batch * world + process))
+
+    def _joined(self, samples: list[Any], seeds: tuple[int, ...]) -> Batch:
+        with one_thread():
+            return self.source.join(samples, seeds)
 
     def _items(self, seeds: tuple[int, ...]) -> Iterator[tuple[int, Any]]:
         """The stream, each item read under its own seed."""
